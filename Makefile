@@ -1,0 +1,52 @@
+# The project's verbs. `make help` lists them; nothing but Python >= 3.11 and make is needed.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help up test check proto bench prove docs lock clean
+
+help: ## List the verbs.
+	@grep -E '^[a-z.]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z.]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+.venv: .venv/.installed ## Prepare the environment, hash-checked, and nothing else.
+
+.venv/.installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+up: .venv/.installed ## Run OMEN and RiskCast on loopback, durable, until Ctrl-C.
+	@omen up $(ARGS)
+
+test: .venv/.installed ## Run the whole suite.
+	@python -m pytest -m 'not prove' $(ARGS)
+
+prove: .venv/.installed ## Run the long forms of the campaigns as well.
+	@python -m pytest -m prove --timeout 3600 $(ARGS)
+
+check: .venv/.installed ## Lint, format, types, and the contract against the last landed one.
+	ruff check .
+	ruff format --check .
+	mypy
+	buf lint
+	buf format --diff --exit-code
+	buf breaking --against proto/landed.binpb
+
+proto: .venv/.installed ## Regenerate the stubs and the generated references from the protos.
+	buf format -w
+	python proto/generate.py
+	$(MAKE) docs
+
+docs: .venv/.installed ## Regenerate the references in docs/.
+	python docs/generate.py
+
+bench: .venv/.installed ## Measure what the README quotes.
+	@python -m bench $(ARGS)
+
+lock: .venv/.installed ## Resolve the dependencies again, with hashes and without the index's name.
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --all-extras --group dev pyproject.toml -o requirements.txt
+
+clean: ## Remove what can be made again. Data in .omen stays.
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
