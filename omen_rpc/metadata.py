@@ -1,0 +1,50 @@
+"""
+The metadata keys of the contract, and what may be believed of their values.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+
+API_KEY = "x-api-key"
+AUTHORIZATION = "authorization"
+REQUEST_ID = "x-request-id"
+TRACE_PARENT = "traceparent"
+IDEMPOTENCY_KEY = "x-idempotency-key"
+ACK_ID = "x-ack-id"
+
+TRACE_PARENT_SHAPE = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")
+REQUEST_ID_SHAPE = re.compile(r"^[\x21-\x7e]{1,128}$")
+
+
+def new_request_id() -> str:
+    """
+    Return a request id nobody else has.
+    """
+    return os.urandom(8).hex()
+
+
+def request_id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """
+    Return the caller's request id, or a new one when it sent none that is fit for a log line.
+    """
+    value = first(metadata, REQUEST_ID)
+    return value if REQUEST_ID_SHAPE.match(value) else new_request_id()
+
+
+def trace_parent_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """
+    Return the caller's W3C trace context, or nothing when it sent none that is well formed.
+    """
+    value = first(metadata, TRACE_PARENT)
+    return value if TRACE_PARENT_SHAPE.match(value) else ""
+
+
+def first(metadata: Iterable[tuple[str, str | bytes]], name: str) -> str:
+    """
+    Return the first value of *name* as text, or nothing.
+    """
+    for key, value in metadata:
+        if key == name:
+            return value if isinstance(value, str) else ""
+    return ""
