@@ -80,7 +80,7 @@ def parse_keys(text: str, origin: str) -> tuple[Key, ...]:
         if named := NAMED_KEY.match(text, at):
             scopes = frozenset(named["scopes"].split(","))
             if unknown := scopes - SCOPES:
-                raise KeysUnreadable(f"{origin}: key {number} has an unknown scope {sorted(unknown)[0]!r}")
+                raise KeysUnreadable(f"{origin}: key {number} has an unknown scope {min(unknown)!r}")
             keys.append(Key(digest(named["key"]), Principal(named["name"], scopes)))
             at = named.end()
         elif bare := BARE_KEY.match(text, at):
@@ -156,7 +156,7 @@ class KeyRing:
         try:
             self._read_file(self._file)
         except KeysUnreadable as error:
-            log.error("api_keys_unreadable", error=str(error), keys_in_force=len(self._keys))
+            log.warning("api_keys_unreadable", error=str(error), keys_in_force=len(self._keys))
 
     def _read_file(self, file: Path) -> None:
         try:

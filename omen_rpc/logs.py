@@ -15,6 +15,8 @@ from typing import Any, TextIO, TypeAlias
 import orjson
 import structlog
 
+from omen_rpc.call import CURRENT
+
 EventDict: TypeAlias = MutableMapping[str, Any]
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 
@@ -80,8 +82,6 @@ def add_call(_logger: object, _method: str, event: EventDict) -> EventDict:
     """
     Name the call a line was written in: request id, trace id, caller.
     """
-    from omen_rpc.call import CURRENT  # noqa: PLC0415 - the call knows how to log, so it comes after this module
-
     call = CURRENT.get(None)
     if call is not None:
         event.setdefault("request_id", call.request_id)
@@ -108,7 +108,7 @@ def place_instead_of_text(_logger: object, _method: str, event: EventDict) -> Ev
     event["error_type"] = type(error).__qualname__
     frames = traceback.extract_tb(error.__traceback__)[-FRAMES_MAX:]
     event["raised_at"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-    causes = []
+    causes: list[str] = []
     cause = error.__cause__ or error.__context__
     while cause is not None and len(causes) < 5:
         causes.append(type(cause).__qualname__)

@@ -20,10 +20,7 @@ RPC_CALL_SECONDS = Histogram(
 RPC_CALLS_OPEN = Gauge("omen_rpc_calls_open", "Calls being answered now, by pool.", ["call_class"])
 RPC_CALLS_REFUSED = Counter("omen_rpc_calls_refused", "Calls refused before their method ran, by reason.", ["reason"])
 RPC_BODIES_AWAITED = Gauge("omen_rpc_bodies_awaited", "Calls whose headers came and whose message has not.")
-SERVER_STATE = Gauge("omen_server_ready", "1 while the server serves, 0 while it starts or drains.")
-TLS_CERTIFICATE_EXPIRY = Gauge(
-    "omen_tls_certificate_expiry_timestamp_seconds", "When the server's certificate expires, in seconds since 1970."
-)
+SERVER_READY = Gauge("omen_server_ready", "1 while the server serves, 0 while it starts or drains.")
 
 
 def exposition() -> bytes:
