@@ -20,7 +20,7 @@ def root() -> Path:
 
 def need(program: str) -> str:
     """
-    Return the path of a program the machine must bring. Without it the test fails in CI; elsewhere it is skipped, aloud.
+    Return the path of a program the machine must bring. Without it a test fails in CI, and is skipped elsewhere, aloud.
     """
     path = shutil.which(program)
     if path is None:
