@@ -318,8 +318,8 @@ def code_of(context: Context) -> str:
     """
     Return the name of the code that the method gave the call; OK when it gave none.
     """
-    code = context.code() or 0
-    return (code if isinstance(code, grpc.StatusCode) else CODES[code]).name
+    code: Any = context.code()  # The types forget that it is None until it is set, and may be a number then.
+    return (code if isinstance(code, grpc.StatusCode) else CODES[code or 0]).name
 
 
 def parse(endpoint: Endpoint, raw: bytes) -> Message:

@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.descriptor import ServiceDescriptor
 
 from omen.v1 import signal_service_pb2
-from omen_rpc.gate import Translate
+from omen_rpc.refusal import Translate
 from omen_rpc.server import Server
 from omen_rpc.settings import Loaded, ServerSettings
 

@@ -12,6 +12,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parent.parent
+IMPORTED_FROM = os.pathsep.join(
+    str(ROOT / name) for name in ("", "proto", "clients")
+)  # This tree, whatever is installed.
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 40.0
 
@@ -128,7 +132,7 @@ async def started(program: str, *arguments: str, cwd: Path, environment: dict[st
         "--metrics-port=0",
         *arguments,
         cwd=cwd,
-        env=inherited | (environment or {}),
+        env=inherited | {"PYTHONPATH": IMPORTED_FROM} | (environment or {}),
         stderr=asyncio.subprocess.PIPE,
     )
     return ServerProcess(process)
