@@ -5,19 +5,22 @@ A server inside the test's own process, for tests that bring their own servicers
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 from google.protobuf.descriptor import ServiceDescriptor
 
 from omen.v1 import signal_service_pb2
-from omen.v1.signal_service_pb2_grpc import SignalServiceAsyncStub, SignalServiceServicer, SignalServiceStub
+from omen.v1.signal_service_pb2_grpc import SignalServiceServicer, SignalServiceStub
 from omen_rpc.errors import CallError
 from omen_rpc.refusal import Translate
 from omen_rpc.server import Server
 from omen_rpc.settings import Loaded, ServerSettings
 from omen_rpc.status import from_rpc_error
+
+if TYPE_CHECKING:
+    from omen.v1.signal_service_pb2_grpc import SignalServiceAsyncStub  # A type that exists in the stubs only.
 
 SIGNALS = signal_service_pb2.DESCRIPTOR.services_by_name["SignalService"]
 
@@ -84,7 +87,7 @@ class Scripted(SignalServiceServicer):
 
 
 @asynccontextmanager
-async def stub_of(server: Server) -> AsyncIterator[SignalServiceAsyncStub]:
+async def stub_of(server: Server) -> AsyncIterator["SignalServiceAsyncStub"]:
     """
     Connect to *server* while the block runs. The channel retries nothing: a test sees the first answer.
     """
