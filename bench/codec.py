@@ -53,7 +53,9 @@ def typical(verdicts: int = 4) -> SignalEvent:
                 "keywords": ["houthi", "transit"],
                 "temporal": {"horizon_days": 3, "freshness": "current"},
             },
-            "evidence": [{"source": "polymarket", "type": "market", "url": "https://x.example/y", "observed_at": MOMENT}],
+            "evidence": [
+                {"source": "polymarket", "type": "market", "url": "https://x.example/y", "observed_at": MOMENT}
+            ],
             "validation": [{"name": f"rule_{number}", **verdict} for number in range(verdicts)],
         },
     }
