@@ -12,9 +12,10 @@ help: ## List the verbs.
 .venv: .venv/.installed ## Prepare the environment, hash-checked, and nothing else.
 
 .venv/.installed: requirements.txt pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "preparing .venv, once; this takes about a minute" >&2
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 up: .venv/.installed ## Run OMEN and RiskCast on loopback, durable, until Ctrl-C.

@@ -91,10 +91,7 @@ def banner(children: Sequence[Child], data_dir: Path, form: Form) -> None:
     for child in reversed(children):
         print(f"  {child.plan.label:<11} {child.plan.address:<18} health and reflection on · log {child.plan.log}")
     print(f"  Data        {data_dir}")
-    print(
-        "  Next:  omen health · omen explain · grpcurl -plaintext ADDRESS list     Ctrl-C stops and keeps the data",
-        flush=True,
-    )
+    print("  Next:  omen health · omen explain     Ctrl-C stops and keeps the data", flush=True)
 
 
 def plan(label: str, module: str, port: int, metrics_port: int, data_dir: Path, *arguments: str) -> Plan:

@@ -6,15 +6,10 @@ import math
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from omen.v1.signal_pb2 import SignalEvent
 from omen_rpc.signal_codec import Position
-
-# A busy machine is no failure: how long an example takes says nothing about the codec.
-settings.register_profile("codec", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("codec")
 
 SECONDS = st.integers(-62_135_596_800, 253_402_300_799)
 NANOS = st.one_of(st.just(0), st.integers(0, 999).map(lambda ms: ms * 1_000_000), st.integers(0, 999_999_999))
