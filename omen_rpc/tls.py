@@ -1,5 +1,5 @@
 """
-Certificates for both ends, read again when they change, so that renewing one needs no restart.
+A server's certificate, read again when its files change, so that renewing it needs no restart.
 """
 
 import ssl
@@ -34,17 +34,6 @@ class ServerFiles:
         Return the files that are there to be watched.
         """
         return [path for path in (self.cert, self.key, self.client_ca) if path is not None]
-
-
-@dataclass(frozen=True, slots=True)
-class ClientFiles:
-    """
-    Where a caller's certificates lie: the CA it trusts, and its own certificate when the server wants one.
-    """
-
-    ca: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
 
 
 class Reloading:
@@ -83,17 +72,6 @@ def server_credentials(files: ServerFiles) -> grpc.ServerCredentials:
         reloading.configuration,
         reloading,  # type: ignore[arg-type]  # the types forget that None means unchanged
         require_client_authentication=files.client_ca is not None,
-    )
-
-
-def channel_credentials(files: ClientFiles) -> grpc.ChannelCredentials:
-    """
-    Return a caller's credentials; without a CA the system's are trusted.
-    """
-    return grpc.ssl_channel_credentials(
-        root_certificates=content(files.ca) if files.ca else None,
-        private_key=content(files.key) if files.key else None,
-        certificate_chain=content(files.cert) if files.cert else None,
     )
 
 
