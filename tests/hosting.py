@@ -125,3 +125,17 @@ async def drained_of(call: Any) -> list[Any]:
     Return everything a stream sends until it ends.
     """
     return [reply async for reply in call]
+
+
+def unary(channel: grpc.aio.Channel, path: str) -> Any:
+    """
+    Return what calls *path* with the bytes it is given, whatever they are.
+    """
+    return channel.unary_unary(path)
+
+
+def streaming(channel: grpc.aio.Channel, path: str) -> Any:
+    """
+    Return what opens a call of *path* and leaves sending messages, or none, to the test.
+    """
+    return channel.stream_stream(path)
