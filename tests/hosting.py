@@ -139,3 +139,12 @@ def streaming(channel: grpc.aio.Channel, path: str) -> Any:
     Return what opens a call of *path* and leaves sending messages, or none, to the test.
     """
     return channel.stream_stream(path)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """
+    Wait until *condition* holds, for things that change in this process and tell nobody.
+    """
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)

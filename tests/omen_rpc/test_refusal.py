@@ -140,7 +140,9 @@ async def test_translation_that_fails_is_a_bug_like_any_other(logged: Logged) ->
     async def get(_request: Any, _context: Any) -> Any:
         raise StoreFault
 
-    table: refusals.Translate = {StoreFault: lambda _error: fault(Reason.ERROR_REASON_STORE_UNAVAILABLE, metadata={SECRET: 1})}
+    table: refusals.Translate = {
+        StoreFault: lambda _error: fault(Reason.ERROR_REASON_STORE_UNAVAILABLE, metadata={SECRET: 1})
+    }
     async with hosted(Scripted(get), translate=table) as server, stub_of(server) as stub:
         error = await refusal(stub.GetSignal(GetSignalRequest(), timeout=5))
     assert (error.code, error.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
