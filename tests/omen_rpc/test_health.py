@@ -99,7 +99,7 @@ async def test_liveness_does_not_wait_for_readiness() -> None:
 
 async def test_close_waits_for_watchers_only_so_long() -> None:
     """
-    A watcher that does not take its last message in time is not waited for; when it comes to it, it is told all the same.
+    A watcher that does not take its last message in time is not waited for; when it comes to it, it is told still.
     """
     health = Health([])
     stuck, quick = health.Watch(asking(""), None), health.Watch(asking(""), None)

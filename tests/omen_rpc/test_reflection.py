@@ -52,13 +52,16 @@ async def test_both_versions_list_and_describe(version: str) -> None:
         listed = await ask(call, list_services="")
         names = [service.name for service in listed.list_services_response.service]
         described = {}
-        for name in [*names, "google.rpc.ErrorInfo", "google.rpc.RetryInfo", "omen.v1.ErrorReason"]:
+        for name in [
+            *names,
+            "omen.v1.SignalService.GetSignal",
+            "google.rpc.ErrorInfo",
+            "google.rpc.RetryInfo",
+            "omen.v1.ErrorReason",
+        ]:
             reply = await ask(call, file_containing_symbol=name)
-            files = [
-                FileDescriptorProto.FromString(raw) for raw in reply.file_descriptor_response.file_descriptor_proto
-            ]
-            described[name] = files[0].package
-        unknown = await ask(call, file_containing_symbol="nobody.v1.Nothing")
+            described[name] = FileDescriptorProto.FromString(first_file(reply)).package
+        unknown = await ask(call, file_containing_symbol="omen.v1.SignalService.Nothing")
         await call.done_writing()
         assert await call.code() is grpc.StatusCode.OK
     assert sorted(names) == SERVED
