@@ -29,16 +29,16 @@ from tests.processes import ServerProcess, running, started, tree_environment
 
 BIN = Path(sys.executable).parent
 PROGRAMS = ["omen-server", "riskcast-server"]
-SERVED = {
-    "omen-server": ["omen.v1.LedgerService", "omen.v1.OperationsService", "omen.v1.ServerInfoService", "omen.v1.SignalService"],
-    "riskcast-server": ["omen.v1.ServerInfoService", "riskcast.v1.IngestService", "riskcast.v1.InventoryService"],
-}  # fmt: skip
+OMEN = ["omen.v1.LedgerService", "omen.v1.OperationsService", "omen.v1.ServerInfoService", "omen.v1.SignalService"]
+RISKCAST = ["omen.v1.ServerInfoService", "riskcast.v1.IngestService", "riskcast.v1.InventoryService"]
+SERVED = {"omen-server": OMEN, "riskcast-server": RISKCAST}
 TOOLS = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]
 FIRST_CALL = {
     "omen-server": ("omen.v1.SignalService", "GetSignal"),
     "riskcast-server": ("riskcast.v1.InventoryService", "GetProcessedSignal"),
 }
 SECRET = "sk-live-51Hx"
+NOT_LOOPBACK = "0.0.0.0:0 is not loopback, and there is no TLS. Add --tls-cert FILE --tls-key FILE, or --insecure"
 
 each_program = pytest.mark.parametrize("program", PROGRAMS)
 
@@ -192,10 +192,8 @@ async def test_tools_find_everything_by_reflection(program: str, tmp_path: Path)
     service, method = FIRST_CALL[program]
     async with running(program, cwd=tmp_path) as server:
         grpcurl = ("grpcurl", "-plaintext")
-        assert await output_of(*grpcurl, server.address, "list") == (
-            0,
-            "\n".join(sorted(TOOLS + SERVED[program])) + "\n",
-        )
+        code, text = await output_of(*grpcurl, server.address, "list")
+        assert (code, text.split()) == (0, sorted(TOOLS + SERVED[program]))
         for name in SERVED[program]:
             code, text = await output_of(*grpcurl, server.address, "describe", name)
             assert (code, text.splitlines()[0]) == (0, f"{name} is a service:")
@@ -212,7 +210,7 @@ async def test_tools_find_everything_by_reflection(program: str, tmp_path: Path)
             code, text = await output_of(*buf, "--list-methods", f"http://{server.address}")
             assert f"{service}/{method}" in text.split()
             code, text = await output_of(*buf, "-d", "{}", f"http://{server.address}/{service}/{method}")
-            assert code % 8 == 0
+            assert code > 0 == code % 8  # Eight times the status code.
             assert '"type": "google.rpc.ErrorInfo"' in text
 
 
@@ -289,18 +287,13 @@ async def test_settings_are_told_with_their_sources(program: str, tmp_path: Path
     GetServerInfo shows each setting with where it came from, and stars for what is secret.
     """
     prefix = "OMEN" if program == "omen-server" else "RISKCAST"
-    url = f"postgresql://u:{SECRET}@127.0.0.1:1/d"
-    (tmp_path / "o.toml").write_text(
-        f"body_timeout_s = 7\nlog_level = 'warning'\n[{prefix.lower()}]\nlog_level = 'info'\n"
-    )
+    table = f"[{prefix.lower()}]\nlog_level = 'info'\n"
+    (tmp_path / "o.toml").write_text(f"body_timeout_s = 7\nlog_level = 'warning'\n{table}")
     environment = {
         f"{prefix}_SECURITY_API_KEYS": f"ops:read:{SECRET}",
         f"{prefix}_WRITE_TIMEOUT_S": "9",
-        "OMEN_RISKCAST_API_KEY_FILE": "",
     }
     flags = ["--config=o.toml", "--handshake-timeout-s=5"]
-    if program == "omen-server":
-        environment["OMEN_POLL"] = url  # A setting that nothing acts on yet: what counts is that it is not shown.
     async with (
         running(program, *flags, cwd=tmp_path, environment=environment) as server,
         channel_to(server.address) as channel,
@@ -322,10 +315,10 @@ async def test_settings_are_told_with_their_sources(program: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "environment", "says"),
     [
-        (["--listen=0.0.0.0:0"], {}, "0.0.0.0:0 is not loopback, and there is no TLS. Add --tls-cert FILE --tls-key FILE, or --insecure"),
+        (["--listen=0.0.0.0:0"], {}, NOT_LOOPBACK),
         (["--env=production"], {}, "production wants API keys. Add --api-keys-file FILE"),
-        ([], {"OMEN_ENV": "production", "OMEN_SECURITY_API_KEYS": " , "}, "API keys: the list is given and holds none."),
-        ([], {"OMEN_SECURITY_API_KEYS": f"ops:write:{SECRET}"}, "API keys: the environment's key list: key 1 has a scope that is none of"),
+        ([], {"OMEN_ENV": "production", "OMEN_SECURITY_API_KEYS": " , "}, "API keys: the list is given and holds none"),
+        ([], {"OMEN_SECURITY_API_KEYS": f"ops:write:{SECRET}"}, "API keys: the environment's key list: key 1 has a scope"),
         (["--api-keys-file=nowhere"], {}, "API keys: nowhere: No such file or directory"),
         (["--metrics-port=70000"], {}, "--metrics-port (flag): Input should be less than or equal to 65535"),
         (["--config=nowhere.toml"], {}, "nowhere.toml: No such file or directory."),
