@@ -318,7 +318,7 @@ async def test_settings_are_told_with_their_sources(program: str, tmp_path: Path
         (["--listen=0.0.0.0:0"], {}, NOT_LOOPBACK),
         (["--env=production"], {}, "production wants API keys. Add --api-keys-file FILE"),
         ([], {"OMEN_ENV": "production", "OMEN_SECURITY_API_KEYS": " , "}, "API keys: the list is given and holds none"),
-        ([], {"OMEN_SECURITY_API_KEYS": f"ops:write:{SECRET}"}, "API keys: the environment's key list: key 1 has a scope"),
+        ([], {"OMEN_SECURITY_API_KEYS": f"ops:write:{SECRET}"}, "API keys: the environment's key list: key 1"),
         (["--api-keys-file=nowhere"], {}, "API keys: nowhere: No such file or directory"),
         (["--metrics-port=70000"], {}, "--metrics-port (flag): Input should be less than or equal to 65535"),
         (["--config=nowhere.toml"], {}, "nowhere.toml: No such file or directory."),
