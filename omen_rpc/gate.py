@@ -9,10 +9,9 @@ streaming handler that reads its one message here.
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -28,6 +27,7 @@ from omen_rpc.keys import KeyRing, refuse_scope
 from omen_rpc.metadata import REQUEST_ID, request_id_of, trace_parent_of
 from omen_rpc.rate import RateLimit
 from omen_rpc.refusal import Context, Translate, draining, end, explain, overloaded, starting, unforeseen
+from omen_rpc.waiting_room import WaitingRoom
 
 UNKNOWN_DOMAIN = "omen.v1"
 STALLED_RETRY_S = 1.0
@@ -56,8 +56,10 @@ class Gate(grpc.GenericRpcHandler):
         self._rate = rate
         self._translate = dict(translate)
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        self._open = dict.fromkeys(limits.calls_max, 0)
-        self._awaited: OrderedDict[asyncio.Task[Any], Call] = OrderedDict()
+        self._waiting_room = WaitingRoom(limits.bodies_awaited_max, limits.body_timeout_s)
+        self._open = dict.fromkeys(("", *limits.calls_max), 0)
+        for pool in limits.calls_max:
+            metrics.RPC_CALLS_OPEN.labels(pool).set_function(partial(self._open.__getitem__, pool))
         self._streams: dict[asyncio.Task[Any], Call] = {}
         self._serving = False
         self._refusal = starting
@@ -127,7 +129,6 @@ class Gate(grpc.GenericRpcHandler):
         """
         Answer one call through *run*; whatever goes wrong leaves as a status of the catalogue.
         """
-        began = perf_counter()
         call = enter(endpoint.path, context)
         code = grpc.StatusCode.OK.name
         try:
@@ -155,13 +156,16 @@ class Gate(grpc.GenericRpcHandler):
         else:
             return reply
         finally:
-            endpoint.count(code, perf_counter() - began)
+            endpoint.count(code, perf_counter() - call.began_s)
 
     async def _unary(self, endpoint: Endpoint, context: Context, call: Call) -> bytes:
         request = await self._admitted(endpoint, context, call)
-        with self._place(endpoint):
+        self._take_place(endpoint.call_class)
+        try:
             reply = await endpoint.function(request, context)
             return bytes(reply.SerializeToString())
+        finally:
+            self._open[endpoint.call_class] -= 1
 
     async def _stream(self, endpoint: Endpoint, context: Context, call: Call) -> None:
         if endpoint.streams_requests:
@@ -170,7 +174,8 @@ class Gate(grpc.GenericRpcHandler):
         else:
             request = await self._admitted(endpoint, context, call)
         task = current_task()
-        with self._place(endpoint):
+        self._take_place(endpoint.call_class)
+        try:
             replies = endpoint.function(request, context)
             self._streams[task] = call
             try:
@@ -179,6 +184,8 @@ class Gate(grpc.GenericRpcHandler):
             finally:
                 del self._streams[task]
                 await replies.aclose()
+        finally:
+            self._open[endpoint.call_class] -= 1
         if call.drained:  # A method that swallowed its cancellation has not told everything it had to tell.
             raise draining()
 
@@ -187,7 +194,7 @@ class Gate(grpc.GenericRpcHandler):
         Return the call's message once everything that does not need it has been checked, and what it costs after.
         """
         self._check(endpoint, context, call)
-        request = parse(endpoint, await self._body(context, call))
+        request = parse(endpoint, await self._waiting_room.read(current_task(), context, call))
         if self._rate is not None and endpoint.scope:
             self._charge(self._rate, call, endpoint.cost(request))
         return request
@@ -209,41 +216,6 @@ class Gate(grpc.GenericRpcHandler):
         if not self._serving:
             raise self._refusal()
 
-    async def _body(self, context: Context, call: Call) -> bytes:
-        """
-        Return the bytes of the call's one message.
-
-        As many calls as may wait for one do; the one that has waited longest makes room for the next, so a flood of
-        headers without messages delays nobody who sends both.
-        """
-        task = current_task()
-        self._awaited[task] = call
-        if len(self._awaited) > self._limits.bodies_awaited_max:
-            oldest, its_call = self._awaited.popitem(last=False)
-            its_call.evicted = True
-            oldest.cancel()
-        metrics.RPC_BODIES_AWAITED.set(len(self._awaited))
-        try:
-            async with asyncio.timeout(self._limits.body_timeout_s):
-                raw = await context.read()
-        except TimeoutError:
-            raise self._no_body() from None
-        except asyncio.CancelledError:
-            if not call.evicted:
-                raise
-            task.uncancel()
-            raise self._no_body() from None
-        finally:
-            self._awaited.pop(task, None)
-            metrics.RPC_BODIES_AWAITED.set(len(self._awaited))
-        if raw is grpc.aio.EOF:
-            raise fault(Reason.ERROR_REASON_MALFORMED_REQUEST, "The call ended without a message.")
-        return bytes(raw)
-
-    def _no_body(self) -> CallError:
-        seconds = self._limits.body_timeout_s
-        return fault(Reason.ERROR_REASON_REQUEST_BODY_TIMEOUT, metadata={"timeout_s": seconds})
-
     async def _requests(self, endpoint: Endpoint, context: Context) -> AsyncIterator[Message]:
         """
         Yield the messages of a call that may send several; silence between them ends it.
@@ -253,7 +225,7 @@ class Gate(grpc.GenericRpcHandler):
                 async with asyncio.timeout(self._limits.body_timeout_s):
                     raw = await context.read()
             except TimeoutError:
-                raise self._no_body() from None
+                raise self._waiting_room.too_late() from None
             if raw is grpc.aio.EOF:
                 return
             yield parse(endpoint, raw)
@@ -274,25 +246,14 @@ class Gate(grpc.GenericRpcHandler):
                 retry_after_s=wait_s,
             )
 
-    @contextmanager
-    def _place(self, endpoint: Endpoint) -> Iterator[None]:
+    def _take_place(self, pool: str) -> None:
         """
-        Hold a place in the endpoint's pool, or raise when there is none.
+        Take a place in *pool*, or raise when there is none. Whoever took one gives it back.
         """
-        pool = endpoint.call_class
-        if not pool:
-            yield
-            return
-        if self._open[pool] >= self._limits.calls_max[pool]:
-            raise overloaded(pool, self._limits.calls_max[pool])
+        limit = self._limits.calls_max.get(pool)
+        if limit is not None and self._open[pool] >= limit:
+            raise overloaded(pool, limit)
         self._open[pool] += 1
-        gauge = metrics.RPC_CALLS_OPEN.labels(pool)
-        gauge.inc()
-        try:
-            yield
-        finally:
-            self._open[pool] -= 1
-            gauge.dec()
 
 
 def enter(path: str, context: Context) -> Call:
@@ -308,10 +269,11 @@ def enter(path: str, context: Context) -> Call:
 
 def tell_request_id(context: Context, call: Call) -> None:
     """
-    Put the request id into the trailers, also when the method has set its own.
+    Put the request id into the trailers again when the method has set its own in their place.
     """
-    others = [each for each in context.trailing_metadata() or () if each[0] != REQUEST_ID]
-    context.set_trailing_metadata((*others, (REQUEST_ID, call.request_id)))
+    trailers = tuple(context.trailing_metadata() or ())
+    if (REQUEST_ID, call.request_id) not in trailers:
+        context.set_trailing_metadata((*trailers, (REQUEST_ID, call.request_id)))
 
 
 def code_of(context: Context) -> str:

@@ -2,6 +2,7 @@
 The metadata keys of the contract, and what may be believed of their values.
 """
 
+import itertools
 import os
 import re
 from collections.abc import Iterable
@@ -15,13 +16,15 @@ ACK_ID = "x-ack-id"
 
 TRACE_PARENT_SHAPE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 REQUEST_ID_SHAPE = re.compile(r"[\x21-\x7e]{1,128}")
+PROCESS = os.urandom(6).hex()
+COUNT = itertools.count(1)
 
 
 def new_request_id() -> str:
     """
-    Return a request id nobody else has.
+    Return a request id nobody else has: the process's own part, and a count.
     """
-    return os.urandom(8).hex()
+    return f"{PROCESS}{next(COUNT):08x}"
 
 
 def request_id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
