@@ -5,6 +5,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
+from prometheus_client import REGISTRY
 
 from omen.v1.server_info_service_pb2 import GetServerInfoRequest
 from omen.v1.server_info_service_pb2_grpc import ServerInfoServiceStub
@@ -17,7 +18,6 @@ from omen.v1.signal_service_pb2 import (
     StreamSignalsResponse,
 )
 from omen_rpc.endpoint import items_field
-from omen_rpc.metrics import RPC_BODIES_AWAITED, RPC_CALLS_OPEN
 from riskcast.v1.ingest_service_pb2 import IngestBatchRequest, IngestRequest
 from tests.hosting import Scripted, channel_to, drained_of, hosted, refusal, streaming, stub_of, unary, until
 
@@ -27,11 +27,25 @@ CHECK = "/grpc.health.v1.Health/Check"
 WATCH = "/grpc.health.v1.Health/Watch"
 
 
+def open_calls(pool: str) -> float:
+    """
+    Return how many places of *pool* are taken, as /metrics says it.
+    """
+    return REGISTRY.get_sample_value("omen_rpc_calls_open", {"call_class": pool}) or 0.0
+
+
+def bodies_awaited() -> float:
+    """
+    Return how many calls wait for their message, as /metrics says it.
+    """
+    return REGISTRY.get_sample_value("omen_rpc_bodies_awaited") or 0.0
+
+
 def subscribers() -> float:
     """
     Return how many streams of signals are open.
     """
-    return float(RPC_CALLS_OPEN.labels("subscribe")._value.get())
+    return open_calls("subscribe")
 
 
 class Held:
@@ -80,7 +94,7 @@ async def test_full_pool_refuses_and_is_free_again() -> None:
     async with hosted(Scripted(held.get), settings=settings) as server, stub_of(server) as stub:
         waiting = [stub.GetSignal(GetSignalRequest(), timeout=20) for _ in range(2)]
         await held.wait_for(2)
-        assert RPC_CALLS_OPEN.labels("query")._value.get() == 2
+        assert open_calls("query") == 2
         error = await refusal(stub.GetSignal(GetSignalRequest(), timeout=5))
         assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "OVERLOADED")
         assert (error.metadata["limit"], error.metadata["limit_name"]) == ("2", "query_calls_max")
@@ -88,7 +102,7 @@ async def test_full_pool_refuses_and_is_free_again() -> None:
         held.release.set()
         await asyncio.gather(*waiting)
         await stub.GetSignal(GetSignalRequest(), timeout=5)
-    assert RPC_CALLS_OPEN.labels("query")._value.get() == 0
+    assert open_calls("query") == 0
 
 
 async def test_places_come_back_after_errors() -> None:
@@ -148,7 +162,7 @@ async def test_headers_without_a_message_run_into_a_timeout() -> None:
         error = await refusal(streaming(channel, GET)(timeout=10).read())
     assert (error.code, error.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "REQUEST_BODY_TIMEOUT")
     assert error.metadata == {"timeout_s": "0.05"}
-    assert RPC_BODIES_AWAITED._value.get() == 0
+    assert bodies_awaited() == 0
 
 
 async def test_longest_silence_makes_room() -> None:
@@ -160,7 +174,7 @@ async def test_longest_silence_makes_room() -> None:
         silent = []
         for _ in range(2):
             silent.append(streaming(channel, GET)(timeout=20))
-            await until(lambda: RPC_BODIES_AWAITED._value.get() == len(silent))
+            await until(lambda: bodies_awaited() == len(silent))
         silent.append(streaming(channel, GET)(timeout=20))
         assert (await refusal(silent[0].read())).reason == "REQUEST_BODY_TIMEOUT"
         for _ in range(3):
