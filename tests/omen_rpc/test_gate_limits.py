@@ -17,8 +17,6 @@ from omen.v1.signal_service_pb2 import (
     StreamSignalsRequest,
     StreamSignalsResponse,
 )
-from omen_rpc.endpoint import items_field
-from riskcast.v1.ingest_service_pb2 import IngestBatchRequest, IngestRequest
 from tests.hosting import Scripted, channel_to, drained_of, hosted, refusal, streaming, stub_of, unary, until
 
 GET = "/omen.v1.SignalService/GetSignal"
@@ -237,22 +235,6 @@ async def test_no_rate_unless_set() -> None:
             assert (await info.GetServerInfo(GetServerInfoRequest(), timeout=5)).service == "test-server"
         many = EmitSignalsRequest(signals=[EmitSignalItem()] * 2000)
         assert await unary(channel, "/omen.v1.SignalService/EmitSignals")(many.SerializeToString(), timeout=5) == b""
-
-
-@pytest.mark.parametrize(
-    ("request_type", "field"),
-    [
-        (EmitSignalsRequest, "signals"),
-        (IngestBatchRequest, "items"),
-        (IngestRequest, ""),
-        (GetSignalRequest, ""),
-    ],
-)
-def test_items_are_what_a_batch_holds(request_type: Any, field: str) -> None:
-    """
-    A request's price is the length of its list of signals, events or items.
-    """
-    assert items_field(request_type) == field
 
 
 async def test_oversized_message_is_refused_by_size() -> None:

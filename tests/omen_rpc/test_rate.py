@@ -59,6 +59,7 @@ def test_bucket_never_holds_more_than_the_burst() -> None:
     """
     clock = Seconds()
     rate = RateLimit(per_minute=60, burst=3, monotonic=clock)
+    rate.take("a", 1)
     clock.now += 3600
     assert [rate.take("a", 1) == 0 for _ in range(4)] == [True, True, True, False]
 

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from omen_rpc import program
 from omen_rpc.settings import (
     Loaded,
     Program,
@@ -279,17 +278,3 @@ def test_production_is_careful_by_default(env: Any, set_to: dict[str, Any], refl
     """
     settings = ServerSettings(env=env, **set_to)
     assert (settings.serves_reflection, settings.drain_pause_s) == (reflects, pause_s)
-
-
-def test_program_says_usage_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """
-    A server that cannot start with its settings prints its name and one line on stderr, and exits with 2.
-    """
-
-    async def run(_loaded: Loaded[ServerSettings]) -> None:
-        raise SettingsRefused("nothing runs here")
-
-    assert program.start(OMEN, OmenSettings, run, ["--lisen=1"]) == program.USAGE == 2
-    assert capsys.readouterr().err == "omen-server: --lisen is no flag of omen-server. Did you mean --listen?\n"
-    assert program.start(OMEN, OmenSettings, run, ["--version"]) == program.OK == 0
-    assert capsys.readouterr().out.startswith("omen-server ")
