@@ -168,6 +168,15 @@ def test_scopes_allow_themselves_and_admin_all(scopes: set[str], allowed: set[st
     assert {scope for scope in EVERYTHING if principal.may(scope)} == allowed
 
 
+def test_nothing_but_the_key_fits() -> None:
+    """
+    A key is compared whole: of two thousand others none is let in, nor its beginning, nor it with something after it.
+    """
+    ring = KeyRing("ops:read:the-key")
+    others = [f"guess-{n}" for n in range(2000)] + ["the-ke", "the-key2", "THE-KEY", " the-key", ""]
+    assert {reason_for(ring, *header(key)) for key in others} == {"API_KEY_UNKNOWN"}
+
+
 def test_no_key_is_kept(tmp_path: Path) -> None:
     """
     What is kept of a key is its digest: a dump of the ring shows none.

@@ -152,6 +152,19 @@ async def test_worst_status_arrives() -> None:
     assert back.message.startswith(WIDE[:100])
 
 
+async def test_vast_error_of_another_server_arrives() -> None:
+    """
+    An error handed on as it came, with a text longer than ours are, still arrives with its reason.
+    """
+
+    async def get(_request: Any, _context: Any) -> Any:
+        raise CallError("VAST", grpc.StatusCode.ABORTED, WIDE, domain="far.v1", metadata={"k": WIDE})
+
+    async with hosted(Scripted(get)) as server, stub_of(server) as stub:
+        back = await refusal(stub.GetSignal(GetSignalRequest(), timeout=5))
+    assert (back.code, back.reason) == (grpc.StatusCode.ABORTED, "VAST")
+
+
 def test_text_is_short_enough_to_be_sent_twice() -> None:
     """
     GRPC's own text, which triples what is not ASCII, leaves room for the status beside it.
