@@ -8,7 +8,7 @@ time as well. Everything is safe to send twice: the contract is idempotent throu
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -124,7 +124,7 @@ class Connection:
         *,
         timeout_s: float | None = None,
         metadata: Metadata = (),
-    ) -> AsyncIterator[Reply]:
+    ) -> AsyncGenerator[Reply, None]:
         """
         Call *method* and yield its replies; CallError when the stream ends in one. Leaving the loop cancels the call.
         """
@@ -191,8 +191,9 @@ def read_key(path: Path | None) -> str:
     Return the API key in a file, without the name and scopes that a server's list has beside it.
     """
     raw = content(path)
-    lines = [line for line in (raw or b"").decode(errors="replace").split() if not line.startswith("#")]
-    return lines[0].rpartition(":")[2] if lines else ""
+    lines = [line.strip() for line in (raw or b"").decode(errors="replace").splitlines()]
+    keys = [line for line in lines if line and not line.startswith("#")]
+    return keys[0].rpartition(":")[2] if keys else ""
 
 
 def content(path: Path | None) -> bytes | None:

@@ -94,12 +94,17 @@ async def up(root: Path, tmp_path: Path) -> AsyncIterator[Running]:
         await process.wait()
 
 
-async def run(root: Path, *command: str) -> tuple[int, str]:
+async def run(root: Path, up: Running, *command: str) -> tuple[int, str]:
     """
     Run one command in the project's directory and return its code and output.
     """
+    ports = {"OMEN_ADDRESS": f"127.0.0.1:{up.omen}", "RISKCAST_ADDRESS": f"127.0.0.1:{up.riskcast}"}
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=root, env=environment(root), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *command,
+        cwd=root,
+        env=environment(root) | ports,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
     output, _ = await process.communicate()
     return process.returncode or 0, output.decode()
@@ -116,7 +121,7 @@ async def test_every_block_of_the_readme_does_what_it_says(root: Path, up: Runni
         text = up.translate(block.text)
         expected = int(block.how.removeprefix("fails ")) if block.how.startswith("fails ") else 0
         command = {"sh": ("bash", "-euo", "pipefail", "-c", text), "python": (sys.executable, "-c", text)}[block.kind]
-        code, output = await run(root, *command)
+        code, output = await run(root, up, *command)
         assert code == expected, f"{block.text}\n→ {code}\n{output}"
         assert output.strip() or "protoc" in text, f"{block.text}\nprinted nothing"
         ran += 1
