@@ -25,8 +25,9 @@ from omen_rpc import metrics
 from omen_rpc.call import CURRENT, Call
 from omen_rpc.endpoint import Endpoint
 from omen_rpc.errors import CallError, Reason, fault
+from omen_rpc.hangup import Leaving
 from omen_rpc.keys import KeyRing, refuse_scope
-from omen_rpc.metadata import REQUEST_ID, request_id_of, trace_parent_of
+from omen_rpc.metadata import REQUEST_ID, check_size, request_id_of, trace_parent_of
 from omen_rpc.rate import RateLimit
 from omen_rpc.status import to_trailers
 
@@ -34,8 +35,7 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Translate: TypeAlias = Mapping[type[Exception], Callable[[Any], CallError]]
 
 UNKNOWN_DOMAIN = "omen.v1"
-STARTING_RETRY_S = 1.0
-DRAINING_RETRY_S = 1.0
+RETRY_S = 1.0
 OVERLOADED_RETRY_S = 0.2
 
 REFUSALS_LOGGED = RateLimit(per_minute=600, burst=100)
@@ -69,6 +69,7 @@ class Gate(grpc.GenericRpcHandler):
         self._open = dict.fromkeys(limits.calls_max, 0)
         self._awaited: OrderedDict[asyncio.Task[Any], Call] = OrderedDict()
         self._streams: dict[asyncio.Task[Any], Call] = {}
+        self._leaving = Leaving(limits.bodies_awaited_max, limits.write_timeout_s)
         self._serving = False
         self._refusal = starting
 
@@ -105,8 +106,7 @@ class Gate(grpc.GenericRpcHandler):
         """
         Return the handler of a method, or the one that says that there is no such method.
         """
-        path = handler_call_details.method
-        return self._handlers.get(path) or self._unknown(path)
+        return self._handlers.get(handler_call_details.method) or self._unknown(handler_call_details.method)
 
     def _handler(self, endpoint: Endpoint) -> "grpc.RpcMethodHandler[Any, Any]":
         if endpoint.streams_replies:
@@ -118,6 +118,7 @@ class Gate(grpc.GenericRpcHandler):
 
         async def unary(_requests: object, context: Context) -> bytes:
             reply: bytes = await self._answer(endpoint, context, self._unary)
+            self._leaving.add()
             return reply
 
         return grpc.stream_unary_rpc_method_handler(unary)
@@ -200,8 +201,9 @@ class Gate(grpc.GenericRpcHandler):
 
     def _check(self, endpoint: Endpoint, context: Context, call: Call) -> None:
         """
-        Check what the headers alone can tell: a key that is known and carries the scope, a server that serves.
+        Check what the headers alone can tell: a size, a key that is known and carries the scope, a server that serves.
         """
+        check_size(context.invocation_metadata() or ())
         if not endpoint.scope:
             return
         try:
@@ -224,11 +226,11 @@ class Gate(grpc.GenericRpcHandler):
         """
         task = current_task()
         self._awaited[task] = call
+        metrics.RPC_BODIES_AWAITED.set(len(self._awaited))
         if len(self._awaited) > self._limits.bodies_awaited_max:
             oldest, its_call = self._awaited.popitem(last=False)
             its_call.evicted = True
             oldest.cancel()
-        metrics.RPC_BODIES_AWAITED.set(len(self._awaited))
         try:
             async with asyncio.timeout(self._limits.body_timeout_s):
                 raw = await context.read()
@@ -241,6 +243,7 @@ class Gate(grpc.GenericRpcHandler):
             raise self._no_body() from None
         finally:
             self._awaited.pop(task, None)
+            metrics.RPC_BODIES_AWAITED.set(len(self._awaited))
         if raw is grpc.aio.EOF:
             raise fault(Reason.ERROR_REASON_MALFORMED_REQUEST, "The call ended without a message.")
         return bytes(raw)
@@ -268,7 +271,8 @@ class Gate(grpc.GenericRpcHandler):
             async with asyncio.timeout(self._limits.write_timeout_s):
                 await context.write(reply.SerializeToString())
         except TimeoutError:
-            raise fault(Reason.ERROR_REASON_SUBSCRIBER_STALLED, retry_after_s=STARTING_RETRY_S) from None
+            self._leaving.add()  # The status stands behind what the peer does not take.
+            raise fault(Reason.ERROR_REASON_SUBSCRIBER_STALLED, retry_after_s=RETRY_S) from None
 
     def _charge(self, rate: RateLimit, call: Call, cost: int) -> None:
         wait_s = rate.take(call.caller, cost)
@@ -366,16 +370,14 @@ def draining() -> CallError:
     """
     Make the error for a call that comes, or a stream that is open, when the server shuts down.
     """
-    wait_s = DRAINING_RETRY_S
-    return fault(Reason.ERROR_REASON_DRAINING, metadata={"retry_after_s": wait_s}, retry_after_s=wait_s)
+    return fault(Reason.ERROR_REASON_DRAINING, metadata={"retry_after_s": RETRY_S}, retry_after_s=RETRY_S)
 
 
 def starting() -> CallError:
     """
     Make the error for a call that comes before the server has recovered.
     """
-    wait_s = STARTING_RETRY_S
-    return fault(Reason.ERROR_REASON_STARTING, metadata={"retry_after_s": wait_s}, retry_after_s=wait_s)
+    return fault(Reason.ERROR_REASON_STARTING, metadata={"retry_after_s": RETRY_S}, retry_after_s=RETRY_S)
 
 
 def unprompted() -> bool:
