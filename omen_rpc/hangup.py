@@ -30,32 +30,50 @@ class Leaving:
     """
     Calls that are answered and whose peers have not taken the answer.
 
-    Each is hung up on after *wait_s*. When there are more than *calls_max* the one that waits longest makes room, so a
-    flood of calls whose replies nobody takes keeps no place from a caller that takes its own.
+    Each is hung up on after *wait_s*; one timer serves all, since all may wait equally long. When there are more than
+    *calls_max* the one that waits longest makes room, so a flood of calls whose replies nobody takes keeps no place
+    from a caller that takes its own.
     """
 
     def __init__(self, calls_max: int, wait_s: float) -> None:
         self._calls_max = calls_max
         self._wait_s = wait_s
         self._since: OrderedDict[asyncio.Task[Any], float] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
 
     def add(self) -> None:
         """
         Count the call that is being answered here, until its task ends.
         """
         task = asyncio.current_task()
-        if task is None or task in self._since:
+        if task is None:
             return
         loop = task.get_loop()
-        timer = loop.call_later(self._wait_s, hang_up, task)
         self._since[task] = loop.time()
-        task.add_done_callback(lambda _ended: self._since.pop(task, None))
-        task.add_done_callback(lambda _ended: timer.cancel())
+        task.add_done_callback(self._ended)
+        if self._timer is None:
+            self._timer = loop.call_later(self._wait_s, self._hang_up_on_late_ones, loop)
         if len(self._since) > self._calls_max:
             oldest, since = next(iter(self._since.items()))
             if loop.time() - since > PATIENCE_S:  # Younger ones may be many replies that are just being sent.
-                del self._since[oldest]
-                hang_up(oldest)
+                self._hang_up_on(oldest)
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._since.pop(task, None)
+
+    def _hang_up_on_late_ones(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        while self._since:
+            task, since = next(iter(self._since.items()))
+            left_s = since + self._wait_s - loop.time()
+            if left_s > 0:
+                self._timer = loop.call_later(left_s, self._hang_up_on_late_ones, loop)
+                return
+            self._hang_up_on(task)
+
+    def _hang_up_on(self, task: "asyncio.Task[Any]") -> None:
+        del self._since[task]
+        hang_up(task)
 
 
 def remember_starters(loop: asyncio.AbstractEventLoop) -> None:

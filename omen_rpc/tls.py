@@ -2,6 +2,7 @@
 A server's certificate, read again when its files change, so that renewing it needs no restart.
 """
 
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,10 +79,27 @@ def read(files: ServerFiles) -> grpc.ServerCertificateConfiguration:
     """
     Read the certificate as it is now.
     """
+    check_pair(files)
     return grpc.ssl_server_certificate_configuration(
         [(content(files.key), content(files.cert))],
         root_certificates=content(files.client_ca) if files.client_ca else None,
     )
+
+
+def check_pair(files: ServerFiles) -> None:
+    """
+    Raise CertificateUnreadable unless certificate and key are whole and belong together; grpc would not say a word.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(files.cert, files.key, password="")
+        if files.client_ca is not None:
+            context.load_verify_locations(files.client_ca)
+    except ssl.SSLError as error:
+        reason = (error.reason or "not PEM").replace("_", " ").lower()
+        raise CertificateUnreadable(f"{', '.join(str(path) for path in files.paths())}: {reason}") from None
+    except OSError:
+        return  # `content` names the one that is not there.
 
 
 def stamp(paths: Sequence[Path]) -> tuple[tuple[int, int, int], ...]:
