@@ -262,9 +262,13 @@ async def wire(
     Connect to *address*, greet as HTTP/2 does or with *greeting*, and close when the block ends.
     """
     host, _, port = address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port), ssl=tls, server_hostname="localhost" if tls else None)
+    reader, writer = await asyncio.open_connection(
+        host, int(port), ssl=tls, server_hostname="localhost" if tls else None
+    )
     connection = Wire(reader, writer, polite=polite)
-    connection.send(PREFACE + SettingsFrame(0, settings=dict(settings or {})).serialize() if greeting is None else greeting)
+    connection.send(
+        PREFACE + SettingsFrame(0, settings=dict(settings or {})).serialize() if greeting is None else greeting
+    )
     try:
         yield connection
     finally:
