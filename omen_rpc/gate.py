@@ -182,7 +182,11 @@ class Gate(grpc.GenericRpcHandler):
             replies = endpoint.function(request, context)
             self._streams[task] = call
             try:
+                begun = False
                 async for reply in replies:
+                    if not begun:  # On their own: grpc sends no status once a write that carries them was given up.
+                        await context.send_initial_metadata(())
+                        begun = True
                     await self._write(context, reply)
             finally:
                 del self._streams[task]

@@ -43,23 +43,20 @@ class Leaving:
 
     def add(self) -> None:
         """
-        Count the call that is being answered here, until its task ends.
+        Count the call that is being answered here, until its stream has ended at both ends.
         """
         task = asyncio.current_task()
-        if task is None:
+        if task is None or task in self._since:
             return
         loop = task.get_loop()
         self._since[task] = loop.time()
-        task.add_done_callback(self._ended)
+        STARTERS.get(task, task).add_done_callback(lambda _ended: self._since.pop(task, None))
         if self._timer is None:
             self._timer = loop.call_later(self._wait_s, self._hang_up_on_late_ones, loop)
         if len(self._since) > self._calls_max:
             oldest, since = next(iter(self._since.items()))
             if loop.time() - since > PATIENCE_S:  # Younger ones may be many replies that are just being sent.
                 self._hang_up_on(oldest)
-
-    def _ended(self, task: "asyncio.Task[Any]") -> None:
-        self._since.pop(task, None)
 
     def _hang_up_on_late_ones(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
