@@ -1,6 +1,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -12,7 +13,7 @@ from tests.processes import ServerProcess, running
 TIMEOUTS = ("--body-timeout-s=0.5", "--write-timeout-s=0.5", "--handshake-timeout-s=2")
 KEYS = "reader:read:reader-key\nwriter:ingest:writer-key\n"
 CLOSING_MAX = 100
-FIGURES = pytest.StashKey[list[str]]()
+FIGURES = pytest.StashKey[Any]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,7 +38,8 @@ def figure(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """
     Return what keeps a line for the end of the run.
     """
-    return pytestconfig.stash[FIGURES].append
+    lines: list[str] = pytestconfig.stash[FIGURES]
+    return lines.append
 
 
 @pytest.fixture(scope="session")
@@ -50,12 +52,20 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(scope="session")
+def arguments(keys: Path) -> tuple[str, ...]:
+    """
+    Return how servers are started here.
+    """
+    return (f"--data-dir={keys.parent}", "--riskcast=127.0.0.1:9", f"--api-keys-file={keys}", *TIMEOUTS)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def process(root: Path, keys: Path) -> AsyncIterator[ServerProcess]:
+async def process(root: Path, arguments: tuple[str, ...]) -> AsyncIterator[ServerProcess]:
     """
     Run one server for the tests of a module. It ends holding no more than after its first calls, and drains.
     """
-    async with running("omen-server", *arguments(keys), cwd=root) as server:
+    async with running("omen-server", *arguments, cwd=root) as server:
         async with caller(server.address) as normal:
             for _ in range(50):  # What a server takes for its first calls is no leak.
                 await normal.call()
@@ -100,10 +110,3 @@ async def aftermath(server: ServerProcess) -> AsyncIterator[None]:
         await normal.call()
     async with caller(server.address) as another:
         await another.call()
-
-
-def arguments(keys: Path) -> tuple[str, ...]:
-    """
-    Return how servers are started here.
-    """
-    return (f"--data-dir={keys.parent}", "--riskcast=127.0.0.1:9", f"--api-keys-file={keys}", *TIMEOUTS)

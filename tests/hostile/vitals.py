@@ -48,7 +48,14 @@ async def vitals(server: ServerProcess) -> Vitals:
     """
     Read what *server* holds now.
     """
-    return Vitals(resident(server), len(list(Path(f"/proc/{server.pid}/fd").iterdir())), await calls(server))
+    return Vitals(resident(server), descriptors(server), await calls(server))
+
+
+def descriptors(server: ServerProcess) -> int:
+    """
+    Return how many files and sockets *server* has open.
+    """
+    return len(list(Path(f"/proc/{server.pid}/fd").iterdir()))
 
 
 def resident(server: ServerProcess) -> int:
