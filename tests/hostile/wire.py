@@ -163,12 +163,16 @@ class Wire:
 
     async def ping(self, timeout_s: float = REPLY_TIMEOUT_S) -> None:
         """
-        Wait until the server has read everything sent so far.
+        Wait until the server has read everything sent so far, or has closed the connection.
         """
         self.send(PingFrame(0, opaque_data=b"wireping"))
-        async with asyncio.timeout(timeout_s):
-            while await self.pongs.get() != b"wireping":
-                pass
+        pong = asyncio.create_task(self.pongs.get())
+        gone = asyncio.create_task(self.closed.wait())
+        done, _ = await asyncio.wait({pong, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        pong.cancel()
+        gone.cancel()
+        if not done:
+            raise TimeoutError("the server reads no more")
 
     async def gone(self, timeout_s: float = REPLY_TIMEOUT_S) -> None:
         """
