@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.hostile.vitals import caller, check_back, vitals
+from tests.hostile.vitals import MIB, caller, check_back, vitals
 from tests.processes import ServerProcess, running
 
 # Short, so that a test waits for what a server does and not for long. Two seconds of handshake, as machines are busy.
 TIMEOUTS = ("--body-timeout-s=0.5", "--write-timeout-s=0.5", "--handshake-timeout-s=2")
 KEYS = "reader:read:reader-key\nwriter:ingest:writer-key\n"
 CLOSING_MAX = 100
+ALL_GROWTH_BYTES_MAX = 96 * MIB  # The allocator keeps what one attack needed for the next.
 FIGURES = pytest.StashKey[Any]()
 
 
@@ -61,7 +62,9 @@ def arguments(keys: Path) -> tuple[str, ...]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def process(root: Path, arguments: tuple[str, ...]) -> AsyncIterator[ServerProcess]:
+async def process(
+    root: Path, arguments: tuple[str, ...], pytestconfig: pytest.Config, request: pytest.FixtureRequest
+) -> AsyncIterator[ServerProcess]:
     """
     Run one server for the tests of a module. It ends holding no more than after its first calls, and drains.
     """
@@ -71,7 +74,11 @@ async def process(root: Path, arguments: tuple[str, ...]) -> AsyncIterator[Serve
                 await normal.call()
         before = await vitals(server)
         yield server
-        await check_back(server, before)
+        after = await check_back(server, before, growth_bytes_max=ALL_GROWTH_BYTES_MAX)
+        name = Path(request.node.nodeid).stem
+        pytestconfig.stash[FIGURES].append(
+            f"{name}: memory {before.resident_bytes // MIB} MB, after all of it {after.resident_bytes // MIB} MB"
+        )
         assert await server.stop() == 0
         assert not [line for line in server.lines if line["event"] == "text"]  # Every line is one object of JSON.
 

@@ -158,9 +158,7 @@ async def test_headers_without_end_are_cut_off(
             await connection.ping()
         number = connection.stream()
         connection.send(HeadersFrame(number, block(request(CHECK)) + first))
-        flood = asyncio.create_task(
-            flood_until_closed(connection, [ContinuationFrame(number, part)] * 20, 100)
-        )
+        flood = asyncio.create_task(flood_until_closed(connection, [ContinuationFrame(number, part)] * 20, 100))
         await normal.call_until(flood.done, 10)
         await flood
         connection.send(ContinuationFrame(number, b"", flags=["END_HEADERS"]))

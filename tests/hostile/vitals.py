@@ -33,14 +33,14 @@ class Vitals:
     descriptors: int
     calls: int
 
-    def back_at(self, before: "Vitals", *, closing: int = 0) -> bool:
+    def back_at(self, before: "Vitals", *, closing: int = 0, growth_bytes_max: int = GROWTH_BYTES_MAX) -> bool:
         """
         Whether the server holds no more than it did *before*, but for some memory, and connections it is yet *closing*.
         """
         return (
             self.calls <= before.calls
             and self.descriptors <= before.descriptors + closing
-            and self.resident_bytes <= before.resident_bytes + GROWTH_BYTES_MAX
+            and self.resident_bytes <= before.resident_bytes + growth_bytes_max
         )
 
 
@@ -56,6 +56,13 @@ def descriptors(server: ServerProcess) -> int:
     Return how many files and sockets *server* has open.
     """
     return len(list(Path(f"/proc/{server.pid}/fd").iterdir()))
+
+
+def open_files(server: ServerProcess) -> list[str]:
+    """
+    Return what *server* has open, to tell what a leaked descriptor was.
+    """
+    return sorted(str(entry.readlink()) for entry in Path(f"/proc/{server.pid}/fd").iterdir())
 
 
 def resident(server: ServerProcess) -> int:
@@ -108,16 +115,18 @@ async def series(server: ServerProcess) -> list[tuple[str, float]]:
     return [(name, float(value)) for name, _, value in (x.rpartition(" ") for x in lines if not x.startswith("#"))]
 
 
-async def check_back(server: ServerProcess, before: Vitals, *, closing: int = 0) -> Vitals:
+async def check_back(
+    server: ServerProcess, before: Vitals, *, closing: int = 0, growth_bytes_max: int = GROWTH_BYTES_MAX
+) -> Vitals:
     """
     Check that *server* soon holds no more than *before*, and return what it holds then.
     """
     deadline = time.monotonic() + SETTLE_TIMEOUT_S
     while True:
         now = await vitals(server)  # Nobody tells us when memory is given back; asking takes a moment of its own.
-        if now.back_at(before, closing=closing):
+        if now.back_at(before, closing=closing, growth_bytes_max=growth_bytes_max):
             return now
-        assert time.monotonic() < deadline, f"{before} became {now}"
+        assert time.monotonic() < deadline, f"{before} became {now}, {open_files(server)}"
 
 
 async def line_of(server: ServerProcess, method: str) -> int:

@@ -174,6 +174,12 @@ class Wire:
         if not done:
             raise TimeoutError("the server reads no more")
 
+    def finish(self) -> None:
+        """
+        Close our half of the connection.
+        """
+        self._writer.write_eof()
+
     async def gone(self, timeout_s: float = REPLY_TIMEOUT_S) -> None:
         """
         Wait until the server has closed the connection.
