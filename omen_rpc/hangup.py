@@ -99,7 +99,7 @@ def hang_up(task: "asyncio.Task[Any]") -> None:
     """
     Let go of the call that *task* answers.
     """
-    metrics.RPC_CALLS_HUNG_UP.inc()
+    metrics.RPC_CALLS_RESET.inc()
     if not LOGGED.take("", 1):
         log.warning("hung_up", task=task.get_name())
     starter = STARTERS.get(task)

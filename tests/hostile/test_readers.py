@@ -100,7 +100,7 @@ async def test_readers_that_take_nothing_shut_nobody_out(root: Path, arguments: 
                 await other.call(request(CHECK), framed(b""))
             for _ in range(50):
                 await normal.call()
-            hung_up = dict(await series(server))["omen_rpc_calls_hung_up_total"]
+            hung_up = dict(await series(server))["omen_rpc_calls_reset_total"]
         await check_back(server, before)
     assert hung_up >= 10
 
