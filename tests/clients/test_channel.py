@@ -146,6 +146,7 @@ async def test_leaving_a_stream_cancels_its_call() -> None:
         stub = SignalServiceStub(connection.subscriptions)
         for _ in range(3):
             frames = await placed(connection, stub)
+            assert (await anext(frames)).cursor == "2"
             await frames.aclose()
 
 
