@@ -75,7 +75,7 @@ class CallError(Exception):
         """
         if self.rule is not None:
             return self.rule.retryable
-        return isinstance(self, Unavailable)
+        return CLASSES.get(self.code) is Unavailable
 
 
 class InvalidRequest(CallError):
