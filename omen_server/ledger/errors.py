@@ -9,7 +9,7 @@ this process stop (`LedgerPoisoned`: nobody knows what the disk has, and only a 
 from collections.abc import Sequence
 from datetime import datetime
 
-from .position import Position
+from omen_rpc.position import Position
 
 
 class LedgerError(Exception):

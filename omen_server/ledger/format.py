@@ -108,9 +108,7 @@ def read_frame(data: bytes, at: int) -> Frame | str:
     return Frame(at, payload)
 
 
-def scan(
-    data: bytes, start: int, place: Callable[[bytes], Place | None]
-) -> Iterator[tuple[Frame, Place] | Damage]:
+def scan(data: bytes, start: int, place: Callable[[bytes], Place | None]) -> Iterator[tuple[Frame, Place] | Damage]:
     """
     Yield every frame of *data* from *start*, and what lies between them where something is damaged.
 

@@ -11,7 +11,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple, NoReturn
 
+from omen_rpc.position import Position
+
 from .durable import Disk, SyncFailed, create_file, cut, make_directory, move, replace_file, settle_data, write_all
+from .entry import Entry, sequence_of
 from .errors import (
     EmittedAhead,
     LedgerError,
@@ -23,7 +26,6 @@ from .errors import (
 from .format import encode_frame
 from .marks import Marks
 from .names import ARCHIVE, BALLAST, CURRENT, day_of, late_of, segment_name
-from .position import Position, Stampable, sequence_of
 from .reader import Limit
 from .recovery import PartitionTail, Recovered
 from .settings import LedgerSettings
@@ -90,7 +92,7 @@ class Journal:
             new.add(partition)
         return partition
 
-    def commit(self, partition: str, entries: Sequence[Stampable], results: list[Position | LedgerError]) -> None:
+    def commit(self, partition: str, entries: Sequence[Entry], results: list[Position | LedgerError]) -> None:
         """
         Append *entries* in order and return when all are durable.
 
@@ -186,8 +188,9 @@ class Journal:
             self.full = LedgerFull(self._root, self._disk.free_bytes(self._root), cause)
             with suppress(OSError):
                 self._disk.unlink(f"{self._root}/{BALLAST}")
-            _log.error("The disk is full: the ledger is read-only until %d bytes are free",
-                       self._settings.resume_free_bytes)
+            _log.error(
+                "The disk is full: the ledger is read-only until %d bytes are free", self._settings.resume_free_bytes
+            )
             return self.full
         return LedgerWriteError(cause)
 
@@ -200,7 +203,7 @@ class Journal:
     def _raise(self, cause: OSError) -> NoReturn:
         raise self.fail(cause) from cause
 
-    def _stamp(self, tail: PartitionTail, entries: Sequence[Stampable]) -> _Group:
+    def _stamp(self, tail: PartitionTail, entries: Sequence[Entry]) -> _Group:
         """
         Give as many entries their places as one sync and the segment have room for; none when the segment is full.
         """
@@ -223,7 +226,7 @@ class Journal:
                 written_at,
             )
             try:
-                frame = encode_frame(entry.stamp(position))
+                frame = encode_frame(entry.record.stamp(position))
             except LedgerError as error:
                 results.append(error)
                 continue

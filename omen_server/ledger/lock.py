@@ -66,7 +66,3 @@ def _sign(disk: Disk, root: str) -> None:
         write_all(disk, fd, f"{getpid()}\n".encode(), 0)
     finally:
         disk.close(fd)
-
-
-
-

@@ -6,9 +6,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
 
+from omen_rpc.position import Position
+
 from .durable import Disk
+from .entry import Codec
 from .partition import PartitionFiles
-from .position import Codec, Position
 from .segment import Record, stream_segment
 
 STRIDE_BYTES = 1 << 14
@@ -54,7 +56,14 @@ class Marks:
         return best
 
     def segment_before(
-        self, disk: Disk, files: PartitionFiles, ordinals: Sequence[int], codec: Codec, *, index: int = 0, offset: int = 0
+        self,
+        disk: Disk,
+        files: PartitionFiles,
+        ordinals: Sequence[int],
+        codec: Codec,
+        *,
+        index: int = 0,
+        offset: int = 0,
     ) -> int:
         """
         Return the place in *ordinals* of the segment in which reading begins.

@@ -8,11 +8,13 @@ in a frame that is still in flight.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from omen_rpc.position import Position
+
 from .durable import Disk
+from .entry import Codec
 from .format import Damage
 from .marks import Marks
 from .partition import Gap, PartitionFiles
-from .position import Codec, Position
 from .segment import Record, stream_segment
 
 
@@ -70,7 +72,9 @@ class Walk:
     def _items(self) -> Iterator[tuple[str, Record | Damage]]:
         files, limit = self.files, self.limit
         ordinals = [ordinal for ordinal in files.segments if limit is None or ordinal <= limit.ordinal]
-        first = self.marks.segment_before(self.disk, files, ordinals, self.codec, index=self.after_index, offset=self.after_offset)
+        first = self.marks.segment_before(
+            self.disk, files, ordinals, self.codec, index=self.after_index, offset=self.after_offset
+        )
         for ordinal in ordinals[first:]:
             file = files.segments[ordinal]
             start = self.marks.byte_before(files.name, ordinal, index=self.after_index, offset=self.after_offset)

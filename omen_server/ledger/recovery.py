@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from . import seal
 from .durable import TEMPORARY, Disk, make_directory, replace_file, settle_directory
+from .entry import Codec, sequence_of
 from .format import HEADER_BYTES, PARTIAL_HEADER, Damage
 from .names import CURRENT, QUARANTINE, is_partition, segment_name
 from .partition import Gap, PartitionFiles, current_ordinal, partition_names, read_partition_files, write_gaps
-from .position import Codec, sequence_of
 from .segment import Record
 from .settings import LedgerSettings
 from .tear import TailScan, find_tears, scan_tail
@@ -105,11 +105,21 @@ def _quarantine(disk: Disk, root: str, tail: TailScan, tear: Damage) -> None:
     torn = tail.data[tear.start :]
     _log.warning(
         "%s at the end of %s/%s, byte %d: truncating %d bytes that were never acknowledged; they are kept in %s",
-        what, tail.files.name, file, tear.start, len(torn), QUARANTINE,
+        what,
+        tail.files.name,
+        file,
+        tear.start,
+        len(torn),
+        QUARANTINE,
     )
     make_directory(disk, f"{root}/{QUARANTINE}")
     kept = f"{root}/{QUARANTINE}/{tail.files.name}-{file}-{tear.start}"
-    reason = {"partition": tail.files.name, "file": file, "byte_offset": tear.start, "reason": f"torn tail: {tear.reason}"}
+    reason = {
+        "partition": tail.files.name,
+        "file": file,
+        "byte_offset": tear.start,
+        "reason": f"torn tail: {tear.reason}",
+    }
     replace_file(disk, f"{kept}.bytes", torn)
     replace_file(disk, f"{kept}.json", json.dumps(reason).encode())
 
@@ -159,8 +169,13 @@ def _open_tail(disk: Disk, tail: TailScan, last_offset: int, settings: LedgerSet
     gaps = list(files.gaps)
     if hole is not None and not any((gap.file, gap.byte_offset) == (hole[0], hole[1].start) for gap in gaps):
         gap = _skip(tail, hole, ordinal, last_offset, gaps, settings)
-        _log.error("Damage reaches the end of %s/%s at byte %d: %s; its positions are skipped as a gap",
-                   files.name, gap.file, gap.byte_offset, gap.reason)
+        _log.error(
+            "Damage reaches the end of %s/%s at byte %d: %s; its positions are skipped as a gap",
+            files.name,
+            gap.file,
+            gap.byte_offset,
+            gap.reason,
+        )
         write_gaps(disk, files.directory, [*gaps, gap])
         gaps.append(gap)
         last_offset = gap.last_offset
@@ -189,8 +204,17 @@ def _skip(
     at_most = (hole[1].end - hole[1].start) // (HEADER_BYTES + 1)
     count = (at_most // settings.skip_records + 1) * settings.skip_records
     return Gap(
-        tail.files.name, index + 1, index + count, sequence_of(ordinal, record + 1), sequence_of(ordinal, record + count),
-        last_offset + 1, last_offset + count, hole[0], hole[1].start, hole[1].reason, skipped=True,
+        tail.files.name,
+        index + 1,
+        index + count,
+        sequence_of(ordinal, record + 1),
+        sequence_of(ordinal, record + count),
+        last_offset + 1,
+        last_offset + count,
+        hole[0],
+        hole[1].start,
+        hole[1].reason,
+        skipped=True,
     )
 
 

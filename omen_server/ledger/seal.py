@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from zlib import crc32
 
 from .durable import Disk, replace_file, settle_directory
+from .entry import Codec
 from .errors import PartitionDamaged, PartitionEmpty
 from .manifest import (
     MANIFEST_SCHEMA,
@@ -21,6 +22,7 @@ from .manifest import (
     SealedSegment,
     digest,
     encode_seal,
+    read_seal,
     trusted_manifest,
     unfinished_manifest,
 )
@@ -28,7 +30,6 @@ from .marks import Marks
 from .merkle import MerkleTree
 from .names import MANIFEST, SEALED, date_of, is_late, manifest_name
 from .partition import Gap, PartitionFiles, partition_names, read_partition_files
-from .position import Codec
 from .reader import Walk
 from .segment import Record, load_segment
 from .settings import LedgerSettings
@@ -36,9 +37,7 @@ from .settings import LedgerSettings
 _log = logging.getLogger(__name__)
 
 
-def seal(
-    disk: Disk, root: str, name: str, through_ordinal: int, codec: Codec, now: Callable[[], datetime]
-) -> Manifest:
+def seal(disk: Disk, root: str, name: str, through_ordinal: int, codec: Codec, now: Callable[[], datetime]) -> Manifest:
     """
     Seal a partition's segments up to *through_ordinal*, which nobody appends to any more, and return the manifest.
     """
@@ -58,7 +57,9 @@ def finish(disk: Disk, root: str, name: str) -> bool:
     if manifest is None:
         return False
     for segment in manifest.segments:
-        data = load_segment(disk, f"{files.directory}/{segment.file}") if segment.file in files.segments.values() else b""
+        data = (
+            load_segment(disk, f"{files.directory}/{segment.file}") if segment.file in files.segments.values() else b""
+        )
         if digest(data) != segment.sha256:
             _log.error("The unfinished manifest of %s does not fit %s; the partition stays open", name, segment.file)
             return False
@@ -90,9 +91,10 @@ def seals(disk: Disk, root: str) -> list[tuple[Manifest, str]]:
     """
     found: list[tuple[Manifest, str]] = []
     for name in partition_names(disk, root):
-        manifest = trusted_manifest(disk, read_partition_files(disk, root, name).directory)
-        if manifest is not None:
-            found.append((manifest, digest(manifest.encode())))
+        directory = read_partition_files(disk, root, name).directory
+        manifest, named = trusted_manifest(disk, directory), read_seal(disk, directory)
+        if manifest is not None and named is not None:
+            found.append((manifest, named[1]))
     return sorted(found, key=lambda seal: seal[0].seal_number)
 
 
@@ -152,14 +154,18 @@ def skipped_count(files: PartitionFiles) -> int:
     return sum(gap.last_index - gap.first_index + 1 for gap in files.gaps if gap.skipped)
 
 
-def _state(
-    disk: Disk, root: str, files: PartitionFiles, codec: Codec, now: Callable[[], datetime]
-) -> Manifest:
+def _state(disk: Disk, root: str, files: PartitionFiles, codec: Codec, now: Callable[[], datetime]) -> Manifest:
     earlier = files.manifest
 
     def extends(found: Tally) -> None:
-        if earlier is not None and found.tree.size == earlier.valid_records and found.tree.root().hex() != earlier.merkle_root:
-            raise PartitionDamaged(files.name, found.last.file if found.last else "", 0, "The sealed records have changed")
+        if (
+            earlier is not None
+            and found.tree.size == earlier.valid_records
+            and found.tree.root().hex() != earlier.merkle_root
+        ):
+            raise PartitionDamaged(
+                files.name, found.last.file if found.last else "", 0, "The sealed records have changed"
+            )
 
     found = tally(Walk(disk, files, codec, Marks()), codec, extends)
     if found.last is None:

@@ -6,10 +6,11 @@ import gzip
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from omen_rpc.position import Position
+
 from .durable import Disk
 from .format import HEADER_BYTES, Damage, scan
-from .names import COMPRESSED, segment_ordinal
-from .position import Position
+from .names import ARCHIVE, COMPRESSED, segment_ordinal
 
 # How much of a segment a reader holds at once.
 WINDOW_BYTES = 1 << 18
@@ -82,9 +83,7 @@ def read_segment(
             return None
         if last is None:
             return position
-        forward = (
-            position.index > last.index and position.offset > last.offset and position.sequence > last.sequence
-        )
+        forward = position.index > last.index and position.offset > last.offset and position.sequence > last.sequence
         return position if forward else None
 
     for item in scan(data, 0, place):
@@ -108,8 +107,8 @@ def stream_segment(
     """
     Yield what `read_segment` yields of the bytes from *start* to *end*, holding only a window of them at a time.
     """
-    path = f"{directory}/{file}"
-    if file.endswith(COMPRESSED):
+    path = _where(disk, directory, file)
+    if path.endswith(COMPRESSED):
         yield from _shifted(read_segment(load_segment(disk, path)[start:], partition, file, position_of, after), start)
         return
     size = disk.size(path) or 0
@@ -130,6 +129,18 @@ def stream_segment(
             yield item
         if not data:
             return
+
+
+def _where(disk: Disk, directory: str, file: str) -> str:
+    """
+    Return where a segment is now: the lifecycle may have compressed or archived it since its directory was listed.
+    """
+    parent, _, name = directory.rpartition("/")
+    for place in (directory, f"{parent}/{ARCHIVE}/{name}", f"{parent.removesuffix(ARCHIVE)}{name}"):
+        for form in (file, file + COMPRESSED):
+            if disk.size(f"{place}/{form}") is not None:
+                return f"{place}/{form}"
+    return f"{directory}/{file}"
 
 
 def _shifted(items: Iterator[Record | Damage], base: int) -> Iterator[Record | Damage]:

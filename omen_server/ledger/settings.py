@@ -34,5 +34,4 @@ class LedgerSettings:
     # Ages count from the seal.
     hot_days: float = 7.0
     warm_days: float = 30.0
-    cold_days: float = 365.0
     retention_days: float = 2557.0

@@ -6,10 +6,12 @@ was told about may be cut away; everything else stays where it is and becomes a 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from omen_rpc.position import Position
+
 from .durable import Disk
+from .entry import Codec
 from .format import Damage, looks_torn
 from .partition import PartitionFiles
-from .position import Codec, Position
 from .segment import Record, load_segment, read_segment
 
 
@@ -81,7 +83,9 @@ def segments_backwards(
         yield ordinal, data, list(read_segment(data, files.name, file, codec.position_of))
 
 
-def find_tears(disk: Disk, tails: Sequence[TailScan], others: Sequence[PartitionFiles], codec: Codec) -> list[Damage | None]:
+def find_tears(
+    disk: Disk, tails: Sequence[TailScan], others: Sequence[PartitionFiles], codec: Codec
+) -> list[Damage | None]:
     """
     Return for each tail where it is torn, or None.
 
@@ -134,16 +138,16 @@ def _same_group(ordinal: int, previous: Position | None, behind: Sequence[Positi
     return lost < rank and all(position.durable_offset == first.durable_offset for position in behind)
 
 
-def _proven_lost(
-    disk: Disk, tail: TailScan, tear: Damage, others: Sequence[PartitionFiles], codec: Codec
-) -> bool:
+def _proven_lost(disk: Disk, tail: TailScan, tear: Damage, others: Sequence[PartitionFiles], codec: Codec) -> bool:
     """
     Tell whether another partition shows that what was lost had been made durable.
 
     Offsets are dense. If one below another partition's newest is nowhere, it was here, and was synced before that one.
     """
-    after = next((item.position.offset for item in reversed(tail.items[: tail.items.index(tear)]) if isinstance(item, Record)),
-                 tail.before.offset if tail.before is not None else 0)
+    after = next(
+        (item.position.offset for item in reversed(tail.items[: tail.items.index(tear)]) if isinstance(item, Record)),
+        tail.before.offset if tail.before is not None else 0,
+    )
     known: set[int] = set()
     for files in others:
         if files.manifest is not None and files.sealed and files.manifest.last_offset <= after:

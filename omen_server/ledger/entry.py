@@ -1,45 +1,35 @@
 """
-Where a record lies, and the border to whoever knows what a payload means.
+The border to whoever knows what a payload means: what a producer hands in, and the questions the ledger asks back.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """
-    A record's place, as its payload states it. `written_at` is in nanoseconds since the epoch.
-    """
-
-    partition: str
-    sequence: int
-    index: int
-    offset: int
-    durable_offset: int
-    written_at: int
+from omen_rpc.position import Position
 
 
 class Stampable(Protocol):
     """
-    What a producer hands in: a record that lacks only its place.
-
-    `stamp` runs in the writer thread, perhaps more than once, and returns the whole payload for one place. It must be a
-    function of the position and of nothing that changes.
+    A record that lacks only its place.
     """
-
-    @property
-    def emitted_at(self) -> datetime:
-        """
-        When the record was emitted: its UTC date names the partition.
-        """
 
     def stamp(self, position: Position) -> bytes:
         """
-        Return the payload of this record at *position*.
+        Return the whole payload for *position*.
+
+        Runs in the writer thread, perhaps more than once, and is a function of the position and of nothing that changes.
         """
+
+
+class Entry(NamedTuple):
+    """
+    What a producer hands in. `emitted_at` needs its UTC offset: its UTC date names the partition.
+    """
+
+    emitted_at: datetime
+    record: Stampable
 
 
 @dataclass(frozen=True, slots=True)
