@@ -51,8 +51,8 @@ class Fingerprints:
     through: int = 0
     lost: int = 0
     first_offset: int = 0
-    words: array[int] = field(default_factory=lambda: array("Q"))
-    ids: array[int] = field(default_factory=lambda: array("Q"))
+    words: "array[int]" = field(default_factory=lambda: array("Q"))
+    ids: "array[int]" = field(default_factory=lambda: array("Q"))
     _distinct: tuple[int, int] = (0, 0)
 
     @classmethod

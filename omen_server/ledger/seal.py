@@ -109,7 +109,7 @@ class Tally:
     last: Record | None = None
     by_file: dict[str, list[int]] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
-    _ids: list[array[int]] = field(default_factory=lambda: [array("Q") for _ in range(64)])
+    _ids: list["array[int]"] = field(default_factory=lambda: [array("Q") for _ in range(64)])
 
     def add(self, record: Record, signal_id: str) -> None:
         """

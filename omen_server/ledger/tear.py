@@ -62,7 +62,8 @@ def scan_tail(disk: Disk, files: PartitionFiles, codec: Codec) -> TailScan:
     ordinal, data, items = next(scans, (0, b"", []))
     before: Position | None = None
     loose: tuple[str, Damage] | None = None
-    if ordinal and not any(isinstance(item, Record) for item in items):
+    # Damage ahead of every record may turn out to be a tear, and then nothing of this segment is left.
+    if ordinal and not (items and isinstance(items[0], Record)):
         for older, _, older_items in scans:
             if loose is None and older_items and isinstance(older_items[-1], Damage):
                 loose = files.segments[older], older_items[-1]
