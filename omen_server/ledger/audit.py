@@ -14,10 +14,10 @@ from .durable import Disk
 from .entry import Codec, sequence_of
 from .errors import PartitionNotFound, RecordNotFound
 from .format import Damage, looks_torn
-from .manifest import Manifest, digest
+from .manifest import Manifest, digest, read_seal, unfinished_manifest
 from .marks import Marks
 from .merkle import MerkleTree, audit_path, leaf_hash
-from .names import COMPRESSED, manifest_name, segment_ordinal
+from .names import COMPRESSED, MANIFEST, manifest_name, segment_ordinal
 from .partition import PartitionFiles, partition_names, read_partition_files
 from .reader import Walk
 from .segment import Record, load_segment, read_segment
@@ -182,6 +182,7 @@ class _Check:
             if self.files.seal_present:
                 self._fault("seal", "_SEALED", 0, "No manifest has the hash that the seal names")
             return
+        self._copies(manifest)
         for segment in manifest.segments:
             found = self.sums.get(segment.file)
             stated = segment.size_bytes, int(segment.checksum.removeprefix("crc32:"), 16), segment.sha256
@@ -210,20 +211,36 @@ class _Check:
         manifest = self.files.manifest
         if manifest is None:
             return
-        hashes = {}
+        hashes: dict[int, str] = {}
+        previous: dict[int, str] = {}
         for name in partition_names(self.disk, self.root):
             for sealed, sha256 in _all_revisions(self.disk, read_partition_files(self.disk, self.root, name)):
                 hashes[sealed.seal_number] = sha256
-        for sealed, _ in _all_revisions(self.disk, self.files):
-            before = hashes.get(sealed.seal_number - 1)
-            if sealed.seal_number > 1 and before != sealed.previous_manifest_sha256:
+                previous[sealed.seal_number] = sealed.previous_manifest_sha256
+        for sealed, sha256 in _all_revisions(self.disk, self.files):
+            file, number = manifest_name(sealed.manifest_revision), sealed.seal_number
+            before = hashes.get(number - 1)
+            if number > 1 and before != sealed.previous_manifest_sha256:
                 what = "is gone" if before is None else "is not the one it was chained to"
-                self._fault(
-                    "chain",
-                    manifest_name(sealed.manifest_revision),
-                    0,
-                    f"The manifest of seal {sealed.seal_number - 1} {what}",
-                )
+                self._fault("chain", file, 0, f"The manifest of seal {number - 1} {what}")
+            if previous.get(number + 1, sha256) != sha256:
+                self._fault("chain", file, 0, f"Seal {number + 1} was chained to other bytes")
+
+    def _copies(self, manifest: Manifest) -> None:
+        """
+        Check that every copy of a manifest is there and is what the seal or the later revisions say.
+        """
+        named = read_seal(self.disk, self.files.directory)
+        for revision in range(1, manifest.manifest_revision + 1):
+            path = f"{self.files.directory}/{manifest_name(revision)}"
+            data = self.disk.read(path) if self.disk.size(path) is not None else b""
+            if not data or (named is not None and revision == named[0] and digest(data) != named[1]):
+                self._fault("manifest", manifest_name(revision), 0, f"Revision {revision} is not what was sealed")
+        newest = f"{self.files.directory}/{MANIFEST}"
+        data = self.disk.read(newest) if self.disk.size(newest) is not None else b""
+        unfinished = unfinished_manifest(self.disk, self.files.directory) is not None
+        if named is not None and digest(data) != named[1] and not unfinished:
+            self._fault("manifest", MANIFEST, 0, "It is not the manifest that was sealed")
 
     def _revisions(self) -> list[Manifest]:
         return [manifest for manifest, _ in _all_revisions(self.disk, self.files)]

@@ -170,71 +170,73 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No signal has this id."""
     ERROR_REASON_PARTITION_NOT_FOUND: _ErrorReason.ValueType  # 11
     """No partition has this name."""
-    ERROR_REASON_DEAD_LETTER_NOT_FOUND: _ErrorReason.ValueType  # 12
+    ERROR_REASON_HEALTH_NAME_UNKNOWN: _ErrorReason.ValueType  # 12
+    """No health state has this name."""
+    ERROR_REASON_DEAD_LETTER_NOT_FOUND: _ErrorReason.ValueType  # 13
     """No dead letter has this id."""
-    ERROR_REASON_PARKED_SIGNAL_NOT_FOUND: _ErrorReason.ValueType  # 13
+    ERROR_REASON_PARKED_SIGNAL_NOT_FOUND: _ErrorReason.ValueType  # 14
     """No parked signal has this id."""
-    ERROR_REASON_PARTITION_EMPTY: _ErrorReason.ValueType  # 14
+    ERROR_REASON_PARTITION_EMPTY: _ErrorReason.ValueType  # 15
     """The partition holds no record, and an empty one is never sealed."""
-    ERROR_REASON_PARTITION_DAY_NOT_OVER: _ErrorReason.ValueType  # 15
+    ERROR_REASON_PARTITION_DAY_NOT_OVER: _ErrorReason.ValueType  # 16
     """The partition's day is not over."""
-    ERROR_REASON_PARTITION_NOT_SEALED: _ErrorReason.ValueType  # 16
+    ERROR_REASON_PARTITION_NOT_SEALED: _ErrorReason.ValueType  # 17
     """What was asked needs a sealed partition."""
-    ERROR_REASON_TOO_MANY_OPEN_PARTITIONS: _ErrorReason.ValueType  # 17
+    ERROR_REASON_TOO_MANY_OPEN_PARTITIONS: _ErrorReason.ValueType  # 18
     """A record would open one more partition than may be open at once."""
-    ERROR_REASON_LEDGER_EPOCH_CHANGED: _ErrorReason.ValueType  # 18
+    ERROR_REASON_LEDGER_EPOCH_CHANGED: _ErrorReason.ValueType  # 19
     """The ledger has been restored since the caller looked at it."""
-    ERROR_REASON_COUNT_MISMATCH: _ErrorReason.ValueType  # 19
+    ERROR_REASON_COUNT_MISMATCH: _ErrorReason.ValueType  # 20
     """There are more or fewer of them than the caller believes."""
-    ERROR_REASON_RECONCILE_PAUSED: _ErrorReason.ValueType  # 20
+    ERROR_REASON_RECONCILE_PAUSED: _ErrorReason.ValueType  # 21
     """Reconciling is paused."""
-    ERROR_REASON_CURSOR_INVALID: _ErrorReason.ValueType  # 21
+    ERROR_REASON_CURSOR_INVALID: _ErrorReason.ValueType  # 22
     """The cursor is of another or a restored ledger, beyond its end, or older than what it still has."""
-    ERROR_REASON_POSITION_OUT_OF_RANGE: _ErrorReason.ValueType  # 22
+    ERROR_REASON_POSITION_OUT_OF_RANGE: _ErrorReason.ValueType  # 23
     """The position lies beyond the partition's end."""
-    ERROR_REASON_API_KEY_MISSING: _ErrorReason.ValueType  # 23
+    ERROR_REASON_API_KEY_MISSING: _ErrorReason.ValueType  # 24
     """The server wants an API key and the call has none."""
-    ERROR_REASON_API_KEY_UNKNOWN: _ErrorReason.ValueType  # 24
+    ERROR_REASON_API_KEY_UNKNOWN: _ErrorReason.ValueType  # 25
     """The API key is not one of the server's."""
-    ERROR_REASON_API_KEY_AMBIGUOUS: _ErrorReason.ValueType  # 25
+    ERROR_REASON_API_KEY_AMBIGUOUS: _ErrorReason.ValueType  # 26
     """The call carries more than one API key."""
-    ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 26
+    ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 27
     """The API key does not carry the scope that the method needs."""
-    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 27
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 28
     """The caller sends more than its rate allows."""
-    ERROR_REASON_STORAGE_EXHAUSTED: _ErrorReason.ValueType  # 28
+    ERROR_REASON_STORAGE_EXHAUSTED: _ErrorReason.ValueType  # 29
     """The disk is full. What was acknowledged is kept; nothing new is taken."""
-    ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 29
+    ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 30
     """The message is larger than messages may be."""
-    ERROR_REASON_STARTING: _ErrorReason.ValueType  # 30
+    ERROR_REASON_STARTING: _ErrorReason.ValueType  # 31
     """The server is recovering and does not serve yet."""
-    ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 31
+    ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 32
     """The server is shutting down."""
-    ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 32
+    ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 33
     """As many calls or items are waiting as may wait."""
-    ERROR_REASON_SOURCE_UNAVAILABLE: _ErrorReason.ValueType  # 33
+    ERROR_REASON_SOURCE_UNAVAILABLE: _ErrorReason.ValueType  # 34
     """A source of raw events does not answer, or its breaker is open."""
-    ERROR_REASON_PEER_UNAVAILABLE: _ErrorReason.ValueType  # 34
+    ERROR_REASON_PEER_UNAVAILABLE: _ErrorReason.ValueType  # 35
     """The server needs another server that does not answer."""
-    ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 35
+    ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 36
     """The database does not answer."""
-    ERROR_REASON_LEDGER_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 36
+    ERROR_REASON_LEDGER_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 37
     """The disk failed while the record was being written; whether it is kept shows after the restart."""
-    ERROR_REASON_LEDGER_WRITE_FAILED: _ErrorReason.ValueType  # 37
+    ERROR_REASON_LEDGER_WRITE_FAILED: _ErrorReason.ValueType  # 38
     """The record could not be written. Nothing was appended and nothing was pushed."""
-    ERROR_REASON_SUBSCRIBER_STALLED: _ErrorReason.ValueType  # 38
+    ERROR_REASON_SUBSCRIBER_STALLED: _ErrorReason.ValueType  # 39
     """The subscriber took nothing for too long."""
-    ERROR_REASON_LEASE_HELD: _ErrorReason.ValueType  # 39
+    ERROR_REASON_LEASE_HELD: _ErrorReason.ValueType  # 40
     """Another reconciler is at work."""
-    ERROR_REASON_LEDGER_CORRUPT: _ErrorReason.ValueType  # 40
+    ERROR_REASON_LEDGER_CORRUPT: _ErrorReason.ValueType  # 41
     """Bytes that were acknowledged have changed."""
-    ERROR_REASON_REQUEST_BODY_TIMEOUT: _ErrorReason.ValueType  # 41
+    ERROR_REASON_REQUEST_BODY_TIMEOUT: _ErrorReason.ValueType  # 42
     """The call's headers came, its message did not."""
-    ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 42
+    ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 43
     """The method is in the contract, and this server does not have it."""
-    ERROR_REASON_METHOD_UNKNOWN: _ErrorReason.ValueType  # 43
+    ERROR_REASON_METHOD_UNKNOWN: _ErrorReason.ValueType  # 44
     """No service here has this method."""
-    ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 44
+    ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 45
     """A bug in the server. The text says no more on purpose."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -264,71 +266,73 @@ ERROR_REASON_SIGNAL_NOT_FOUND: ErrorReason.ValueType  # 10
 """No signal has this id."""
 ERROR_REASON_PARTITION_NOT_FOUND: ErrorReason.ValueType  # 11
 """No partition has this name."""
-ERROR_REASON_DEAD_LETTER_NOT_FOUND: ErrorReason.ValueType  # 12
+ERROR_REASON_HEALTH_NAME_UNKNOWN: ErrorReason.ValueType  # 12
+"""No health state has this name."""
+ERROR_REASON_DEAD_LETTER_NOT_FOUND: ErrorReason.ValueType  # 13
 """No dead letter has this id."""
-ERROR_REASON_PARKED_SIGNAL_NOT_FOUND: ErrorReason.ValueType  # 13
+ERROR_REASON_PARKED_SIGNAL_NOT_FOUND: ErrorReason.ValueType  # 14
 """No parked signal has this id."""
-ERROR_REASON_PARTITION_EMPTY: ErrorReason.ValueType  # 14
+ERROR_REASON_PARTITION_EMPTY: ErrorReason.ValueType  # 15
 """The partition holds no record, and an empty one is never sealed."""
-ERROR_REASON_PARTITION_DAY_NOT_OVER: ErrorReason.ValueType  # 15
+ERROR_REASON_PARTITION_DAY_NOT_OVER: ErrorReason.ValueType  # 16
 """The partition's day is not over."""
-ERROR_REASON_PARTITION_NOT_SEALED: ErrorReason.ValueType  # 16
+ERROR_REASON_PARTITION_NOT_SEALED: ErrorReason.ValueType  # 17
 """What was asked needs a sealed partition."""
-ERROR_REASON_TOO_MANY_OPEN_PARTITIONS: ErrorReason.ValueType  # 17
+ERROR_REASON_TOO_MANY_OPEN_PARTITIONS: ErrorReason.ValueType  # 18
 """A record would open one more partition than may be open at once."""
-ERROR_REASON_LEDGER_EPOCH_CHANGED: ErrorReason.ValueType  # 18
+ERROR_REASON_LEDGER_EPOCH_CHANGED: ErrorReason.ValueType  # 19
 """The ledger has been restored since the caller looked at it."""
-ERROR_REASON_COUNT_MISMATCH: ErrorReason.ValueType  # 19
+ERROR_REASON_COUNT_MISMATCH: ErrorReason.ValueType  # 20
 """There are more or fewer of them than the caller believes."""
-ERROR_REASON_RECONCILE_PAUSED: ErrorReason.ValueType  # 20
+ERROR_REASON_RECONCILE_PAUSED: ErrorReason.ValueType  # 21
 """Reconciling is paused."""
-ERROR_REASON_CURSOR_INVALID: ErrorReason.ValueType  # 21
+ERROR_REASON_CURSOR_INVALID: ErrorReason.ValueType  # 22
 """The cursor is of another or a restored ledger, beyond its end, or older than what it still has."""
-ERROR_REASON_POSITION_OUT_OF_RANGE: ErrorReason.ValueType  # 22
+ERROR_REASON_POSITION_OUT_OF_RANGE: ErrorReason.ValueType  # 23
 """The position lies beyond the partition's end."""
-ERROR_REASON_API_KEY_MISSING: ErrorReason.ValueType  # 23
+ERROR_REASON_API_KEY_MISSING: ErrorReason.ValueType  # 24
 """The server wants an API key and the call has none."""
-ERROR_REASON_API_KEY_UNKNOWN: ErrorReason.ValueType  # 24
+ERROR_REASON_API_KEY_UNKNOWN: ErrorReason.ValueType  # 25
 """The API key is not one of the server's."""
-ERROR_REASON_API_KEY_AMBIGUOUS: ErrorReason.ValueType  # 25
+ERROR_REASON_API_KEY_AMBIGUOUS: ErrorReason.ValueType  # 26
 """The call carries more than one API key."""
-ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 26
+ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 27
 """The API key does not carry the scope that the method needs."""
-ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 27
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 28
 """The caller sends more than its rate allows."""
-ERROR_REASON_STORAGE_EXHAUSTED: ErrorReason.ValueType  # 28
+ERROR_REASON_STORAGE_EXHAUSTED: ErrorReason.ValueType  # 29
 """The disk is full. What was acknowledged is kept; nothing new is taken."""
-ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 29
+ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 30
 """The message is larger than messages may be."""
-ERROR_REASON_STARTING: ErrorReason.ValueType  # 30
+ERROR_REASON_STARTING: ErrorReason.ValueType  # 31
 """The server is recovering and does not serve yet."""
-ERROR_REASON_DRAINING: ErrorReason.ValueType  # 31
+ERROR_REASON_DRAINING: ErrorReason.ValueType  # 32
 """The server is shutting down."""
-ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 32
+ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 33
 """As many calls or items are waiting as may wait."""
-ERROR_REASON_SOURCE_UNAVAILABLE: ErrorReason.ValueType  # 33
+ERROR_REASON_SOURCE_UNAVAILABLE: ErrorReason.ValueType  # 34
 """A source of raw events does not answer, or its breaker is open."""
-ERROR_REASON_PEER_UNAVAILABLE: ErrorReason.ValueType  # 34
+ERROR_REASON_PEER_UNAVAILABLE: ErrorReason.ValueType  # 35
 """The server needs another server that does not answer."""
-ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 35
+ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 36
 """The database does not answer."""
-ERROR_REASON_LEDGER_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 36
+ERROR_REASON_LEDGER_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 37
 """The disk failed while the record was being written; whether it is kept shows after the restart."""
-ERROR_REASON_LEDGER_WRITE_FAILED: ErrorReason.ValueType  # 37
+ERROR_REASON_LEDGER_WRITE_FAILED: ErrorReason.ValueType  # 38
 """The record could not be written. Nothing was appended and nothing was pushed."""
-ERROR_REASON_SUBSCRIBER_STALLED: ErrorReason.ValueType  # 38
+ERROR_REASON_SUBSCRIBER_STALLED: ErrorReason.ValueType  # 39
 """The subscriber took nothing for too long."""
-ERROR_REASON_LEASE_HELD: ErrorReason.ValueType  # 39
+ERROR_REASON_LEASE_HELD: ErrorReason.ValueType  # 40
 """Another reconciler is at work."""
-ERROR_REASON_LEDGER_CORRUPT: ErrorReason.ValueType  # 40
+ERROR_REASON_LEDGER_CORRUPT: ErrorReason.ValueType  # 41
 """Bytes that were acknowledged have changed."""
-ERROR_REASON_REQUEST_BODY_TIMEOUT: ErrorReason.ValueType  # 41
+ERROR_REASON_REQUEST_BODY_TIMEOUT: ErrorReason.ValueType  # 42
 """The call's headers came, its message did not."""
-ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 42
+ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 43
 """The method is in the contract, and this server does not have it."""
-ERROR_REASON_METHOD_UNKNOWN: ErrorReason.ValueType  # 43
+ERROR_REASON_METHOD_UNKNOWN: ErrorReason.ValueType  # 44
 """No service here has this method."""
-ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 44
+ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 45
 """A bug in the server. The text says no more on purpose."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

@@ -1,0 +1,53 @@
+"""
+How a server program starts and ends: settings, logs, event loop, exit code.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from omen_rpc import logs
+from omen_rpc.address import AddressRefused
+from omen_rpc.server_info import own_version
+from omen_rpc.settings import Loaded, Program, Settings, SettingsRefused, load
+
+OK = 0
+USAGE = 2
+
+
+def start(
+    program: Program,
+    model: type[Settings],
+    run: Callable[[Loaded[Settings]], Coroutine[Any, Any, None]],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """
+    Run a server until it ends, and return the exit code: 0 after a drain, 2 for settings it cannot start with.
+    """
+    line = list(sys.argv[1:] if arguments is None else arguments)
+    if line == ["--version"]:
+        print(f"{program.name} {own_version()}")  # noqa: T201 - what was asked for
+        return OK
+    try:
+        loaded = load(model, program, line, os.environ)
+        logs.configure(program.table, level=loaded.settings.log_level, form=loaded.settings.log_format)
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(run(loaded))
+    except (SettingsRefused, AddressRefused) as error:
+        for text in str(error).splitlines():
+            print(f"{program.name}: {text}", file=sys.stderr)  # noqa: T201 - logs may not be set up yet
+        return USAGE
+    return OK
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """
+    Return what makes the event loop: uvloop where it exists, which takes a sixth off a server's CPU.
+    """
+    try:
+        import uvloop  # noqa: PLC0415 - Linux only
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

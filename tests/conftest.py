@@ -1,0 +1,36 @@
+import os
+import shutil
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Before grpc is imported: its C core's lines are noise here, and it heeds this only then.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+# A busy machine is slow, not wrong: no test fails for the time an example took.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """
+    Return the project's own directory.
+    """
+    return ROOT
+
+
+def need(program: str) -> str:
+    """
+    Return the path of a program the machine must bring. Without it a test fails in CI, and is skipped elsewhere, aloud.
+    """
+    path = shutil.which(program)
+    if path is None:
+        message = f"{program} is not installed; .ci/run installs it"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
