@@ -72,7 +72,6 @@ MUTANTS = (
     Mutant("the torn tail stays before the next append", R.TailScan.cut_at, "self.data = self.data[: damage.start]", "pass"),
     Mutant("the tail is not rewritten", R._rewrite, "    if tail.ordinal:\n", "    if False:\n"),
     Mutant("the tail is scanned and synced instead of rewritten", R._rewrite, "        replace_file(", "        fd = disk.open(f\"{tail.files.directory}/{tail.files.segments[tail.ordinal]}\", create=False)\n        disk.truncate(fd, len(tail.data))\n        disk.sync(fd)\n        disk.close(fd)\n        len and (lambda *_: None)("),
-    Mutant("a visible seal is not made durable", R.recover, "        settle_directory(disk, files.directory)\n", "        pass\n"),
     Mutant("appending goes on at the wrong byte", R._open_tail, "len(tail.data), record", "max(0, len(tail.data) - 1), record"),
     Mutant("an ordinal is used twice", J._start_segment, "ordinal = tail.ordinal + 1", "ordinal = max(1, tail.ordinal)"),
     Mutant("a position is used twice", R._open_tail, "record, index, offset, written_at", "record, max(0, index - 1), offset, written_at"),
