@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from pathlib import Path
 from random import Random
 
 from omen_rpc.position import Position
@@ -333,7 +334,7 @@ def fingerprint(image: Image) -> bytes:
 @dataclass(slots=True)
 class Explorer:
     """
-    Visits states until enough distinct ones were checked.
+    Visits states until enough distinct ones were checked; of *only* one state, that one.
     """
 
     wanted: int
@@ -342,7 +343,7 @@ class Explorer:
     demands: set[tuple[bytes, int, frozenset[str]]] = field(default_factory=set)
     gaps: int = 0
     histories: int = 0
-    place: tuple[int, int, int] = (0, 0, 0)
+    only: tuple[int, int, int] | None = None
 
     def explore(self, seeds: Iterator[int]) -> None:
         """
@@ -384,6 +385,8 @@ class Explorer:
     def _visit(
         self, image: Image, promises: Promises, settings: LedgerSettings, place: tuple[int, int, int], steps: list[str]
     ) -> None:
+        if self.only is not None and place != self.only:
+            return
         key = fingerprint(image)
         # The same bytes under stronger promises are checked again, and counted once.
         demand = key, len(promises.kept), frozenset(promises.sealed)
@@ -391,7 +394,6 @@ class Explorer:
             return
         self.demands.add(demand)
         self.seen.add(key)
-        self.place = place
         try:
             self.gaps += check(SimulatedDisk.holding(image), promises, settings)
         except (Violation, OSError, LedgerError, KeyError, ValueError, IndexError) as error:
@@ -425,23 +427,33 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("states", nargs="?", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--replay")
+    parser.add_argument("--replay", metavar="HISTORY:CRASH:STATE")
+    parser.add_argument("--digests", type=Path, help="where to leave what tells the states apart, 12 bytes each")
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     begin = time.perf_counter()
     explorer = Explorer(arguments.states)
-    seed = int(arguments.replay.split(":")[0]) if arguments.replay else arguments.seed
+    seeds = iter(range(arguments.seed, arguments.seed + (1 << 30)))
+    if arguments.replay:
+        history, crash, state = (int(part) for part in arguments.replay.split(":"))
+        explorer = Explorer(1 << 30, only=(history, crash, state))
+        seeds = iter((history,))
     try:
-        explorer.explore(iter(range(seed, seed + (1 if arguments.replay else 1 << 30))))
+        explorer.explore(seeds)
     except Violation as violation:
         sys.stdout.write(f"{violation}\n")
         return 1
     seconds = time.perf_counter() - begin
+    if arguments.digests:
+        arguments.digests.write_bytes(b"".join(explorer.seen))
     sys.stdout.write(
         f"{len(explorer.seen)} distinct states, {len(explorer.demands)} with what was promised, of {explorer.histories} "
         f"histories in {seconds:.1f} s: none breaks a promise, "
         f"{explorer.gaps} have a gap over nothing promised\n"
     )
+    if arguments.replay and not explorer.seen:
+        sys.stdout.write("There is no such state; did the ledger change since?\n")
+        return 2
     return 0
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from types import FunctionType
 
 from omen_server.ledger import durable, format, journal, lifecycle, partition, reader, recovery, seal, segment, tear
-from omen_server.ledger import manifest as manifests
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ MUTANTS = (
     Mutant("appending goes on behind the seal", J.route, "if tail is not None and tail.sealed:", "if False:"),
     Mutant("a late revision forgets the earlier records", seal._state, "found = tally(Walk(disk, files,", "found = tally(Walk(disk, replace(files, segments=dict(list(files.segments.items())[-1:])),", "test_sealed_late_partition_takes_more_in_a_new_revision"),
     Mutant("an interrupted seal is not finished", seal.finish, "    if manifest is None:\n", "    if True:\n", "test_manifest_without_its_seal_is_nobodys_word"),
-    Mutant("a manifest counts without its seal", manifests.trusted_manifest, "        return None\n    for name", "        return unfinished_manifest(disk, directory)\n    for name", "test_manifest_without_its_seal_is_nobodys_word"),
+    Mutant("a manifest counts without its seal", partition.read_partition_files, "trusted_manifest(disk, directory) if present else None", "Manifest.decode(disk.read(f\"{directory}/_manifest.json\"))", "test_manifest_without_its_seal_is_nobodys_word"),
     # Classification.
     Mutant("a length of zero is legal", format.read_frame, "if not 1 <= length <= PAYLOAD_BYTES_MAX", "if not 0 <= length <= PAYLOAD_BYTES_MAX", "test_zero_filled_space_is_no_record"),
     Mutant("checksums are not compared", format.read_frame, "crc32(payload) != checksum", "False", "test_flip_in_an_open_partition_costs_one_named_record"),
