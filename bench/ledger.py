@@ -215,7 +215,12 @@ async def step(what: str, place: Path, name: str) -> dict[str, Any]:
                 count = (await ledger.seal(name, force=True))[0].total_records
     seconds = perf_counter() - begin
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"records": count, "seconds": round(seconds, 2), "records_per_s": round(count / seconds), "rss_mb": rss // 1024}
+    return {
+        "records": count,
+        "seconds": round(seconds, 2),
+        "records_per_s": round(count / seconds),
+        "rss_mb": rss // 1024,
+    }
 
 
 CASES: dict[str, Callable[[Path], Awaitable[dict[str, Any]]]] = {
@@ -234,7 +239,9 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--directory", type=Path, help="where to write; a directory that is removed afterwards is made in it")
+    parser.add_argument(
+        "--directory", type=Path, help="where to write; a directory that is removed afterwards is made in it"
+    )
     parser.add_argument("--step", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step:
@@ -251,7 +258,10 @@ async def main() -> None:
     for name, rows in figures.items():
         print(name)
         for row, values in rows.items():
-            print(f"  {row:26}", values if not isinstance(values, dict) else "  ".join(f"{k}={v}" for k, v in values.items()))
+            print(
+                f"  {row:26}",
+                values if not isinstance(values, dict) else "  ".join(f"{k}={v}" for k, v in values.items()),
+            )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Everything the ledger can say no with. Data in them, the message from the data.
 Two questions only: may the caller retry (`LedgerWriteError`, `LedgerFull`: nothing of the failed part was kept), and must
 this process stop (`LedgerPoisoned`: nobody knows what the disk has, and only a restart finds out).
 """
-# ruff: noqa: N818 - the catalogue's words are names of states, and every one of them is an error.
+
 
 from collections.abc import Sequence
 from datetime import datetime

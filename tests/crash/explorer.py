@@ -218,7 +218,9 @@ class History:
 def _some_fault(random: Random) -> Faults:
     kind = random.choice(("sync", "sync", "write", "any"))
     error = random.choice((5, 28))
-    return Faults(kind, random.choice((1, 1, 1, 2, 3, 4, 6, 9)), error, forever=random.random() < 0.4, short=random.random() < 0.2)
+    return Faults(
+        kind, random.choice((1, 1, 1, 2, 3, 4, 6, 9)), error, forever=random.random() < 0.4, short=random.random() < 0.2
+    )
 
 
 def contents(disk: SimulatedDisk, last_offset: int) -> tuple[dict[int, Record], set[int]]:

@@ -33,7 +33,7 @@ class WatchedDisk(Disk):
 
     def _note(self, call: str) -> None:
         self.calls.append(call)
-        if self.fail == call.split()[0]:
+        if self.fail == call.split(maxsplit=1)[0]:
             raise OSError(errno.EIO, "Injected")
 
     def _name(self, fd: int) -> str:
