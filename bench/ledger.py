@@ -23,9 +23,10 @@ from typing import Any
 from omen_rpc.position import Position, position_hash
 from omen_rpc.signal_codec import position_of
 from omen_server.ledger.audit import Verdict
-from omen_server.ledger.directory import Ledger, open_ledger
+from omen_server.ledger.directory import open_ledger
 from omen_server.ledger.durable import Disk
 from omen_server.ledger.entry import Codec, Entry
+from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.offline import OfflineLedger
 from omen_server.ledger.segment import Record
 from omen_server.ledger.settings import LedgerSettings

@@ -5,7 +5,6 @@ Two questions only: may the caller retry (`LedgerWriteError`, `LedgerFull`: noth
 this process stop (`LedgerPoisoned`: nobody knows what the disk has, and only a restart finds out).
 """
 
-
 from collections.abc import Sequence
 from datetime import datetime
 

@@ -60,14 +60,14 @@ class Journal:
         settings: LedgerSettings,
         now: Callable[[], datetime],
         recovered: Recovered,
-        marks: Marks,
     ) -> None:
         self._disk = disk
         self._root = root
         self._settings = settings
         self._now = now
         self._tails = recovered.tails
-        self._marks = marks
+        # Shared with the readers of this process: what the writer has just put somewhere they need not search.
+        self.marks = Marks()
         self.durable_offset = recovered.last_offset
         self.limits = {name: _limit(tail) for name, tail in self._tails.items()}
         self.poison: LedgerPoisoned | None = None
@@ -264,7 +264,7 @@ class Journal:
         tail.size_bytes += group.size_bytes
         tail.record += len(group.positions)
         tail.index, tail.offset, tail.written_at = last.index, last.offset, last.written_at
-        self._marks.note(tail.partition, tail.ordinal, group.positions[0], start)
+        self.marks.note(tail.partition, tail.ordinal, group.positions[0], start)
         self.limits[tail.partition] = _limit(tail)
         self.durable_offset = last.offset
 

@@ -164,7 +164,7 @@ class History:
         promise_recovered(self.disk, recovered, self.promises)
         self.stamped = dict(self.promises.kept)
         self.observed = recovered.last_offset
-        self.journal = Journal(self.disk, ROOT, self.settings(), lambda: self.now, recovered, Marks())
+        self.journal = Journal(self.disk, ROOT, self.settings(), lambda: self.now, recovered)
 
     def _append(self, random: Random) -> None:
         journal = self.journal
@@ -198,7 +198,7 @@ class History:
         name = random.choice(names)
         through = journal.freeze(name)
         try:
-            seal.seal(self.disk, ROOT, name, through, NOTES, lambda: self.now)
+            seal.seal(self.disk, ROOT, name, through, codec=NOTES, now=lambda: self.now)
         except OSError as error:
             raise journal.fail(error) from error
         self.promises.sealed.add(name)
@@ -307,7 +307,7 @@ def check(disk: SimulatedDisk, promises: Promises, settings: LedgerSettings) -> 
     promises = promises.copy()
     recovered = recover(disk, ROOT, settings, NOTES)
     gaps = promise_recovered(disk, recovered, promises)
-    journal = Journal(disk, ROOT, settings, lambda: START, recovered, Marks())
+    journal = Journal(disk, ROOT, settings, lambda: START, recovered)
     stamped: dict[int, bytes] = {}
     for day in DAYS:
         entry = Entry(day, Remembered(Note("OMEN-AFTER"), stamped, promises.tried))

@@ -6,10 +6,11 @@ Seeded bugs. Each is one change of the ledger's own source; a harness that does 
 
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FunctionType
+from typing import cast
 
 from omen_server.ledger import durable, format, journal, lifecycle, partition, reader, recovery, seal, segment, tear
 
@@ -21,7 +22,7 @@ class Mutant:
     """
 
     name: str
-    function: FunctionType
+    function: Callable[..., object]
     old: str
     new: str
     killer: str = "explorer"
@@ -32,7 +33,7 @@ def alive(mutant: Mutant) -> Iterator[None]:
     """
     Put the bug into the running code, and take it out again.
     """
-    function = mutant.function
+    function = cast("FunctionType", mutant.function)
     source = textwrap.dedent(inspect.getsource(function))
     if source.count(mutant.old) != 1:
         raise LookupError(f"{mutant.name}: {mutant.old!r} is there {source.count(mutant.old)} times")
@@ -114,7 +115,7 @@ MUTANTS = (
     ),
     # Recovery.
     Mutant(
-        "the torn tail stays before the next append", R.TailScan.cut_at, "self.data = self.data[: damage.start]", "pass"
+        "the torn tail stays before the next append", T.TailScan.cut_at, "self.data = self.data[: damage.start]", "pass"
     ),
     Mutant("the tail is not rewritten", R._rewrite, "    if tail.ordinal:\n", "    if False:\n"),
     Mutant(
@@ -158,6 +159,13 @@ MUTANTS = (
         '    data = manifest.encode()\n    replace_file(disk, f"{directory}/{SEALED}", encode_seal(manifest.manifest_revision, data))\n',
     ),
     Mutant("appending goes on behind the seal", J.route, "if tail is not None and tail.sealed:", "if False:"),
+    Mutant(
+        "a seal that was given up is finished",
+        seal.finish,
+        "not is_late(name) and files.last_ordinal > manifest.last_ordinal",
+        "False",
+        "test_fault_at_every_call",
+    ),
     Mutant(
         "a late revision forgets the earlier records",
         seal._state,
@@ -229,9 +237,9 @@ MUTANTS = (
     ),
     Mutant(
         "no positions are skipped",
-        R._skip,
-        "count = (at_most // settings.skip_records + 1) * settings.skip_records",
-        "count = 0",
+        R._skipped,
+        "+ 1) * settings.skip_records",
+        "+ 1) * 0",
         "test_flip_in_an_open_partition_costs_one_named_record",
     ),
     Mutant(

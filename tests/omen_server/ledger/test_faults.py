@@ -18,13 +18,13 @@ from omen_server.ledger.directory import open_ledger
 from omen_server.ledger.durable import Disk
 from omen_server.ledger.errors import LedgerError, LedgerFull, LedgerPoisoned, LedgerWriteError
 from omen_server.ledger.journal import Journal
-from omen_server.ledger.marks import Marks
 from omen_server.ledger.recovery import recover
 from omen_server.ledger.segment import Record
 from omen_server.ledger.settings import LedgerSettings
 from tests.conftest import need
 from tests.crash.explorer import DAYS, ROOT, START, Promises, Remembered, promise_recovered
-from tests.crash.records import NOON, NOTES, Entry, Note, note
+from omen_server.ledger.entry import Entry
+from tests.crash.records import NOON, NOTES, Note, note
 from tests.crash.simulated import Faults, SimulatedDisk, kill, power_cut
 from tests.omen_server.ledger.conftest import Opener
 
@@ -50,7 +50,7 @@ class Run:
         """
         recovered = recover(self.disk, ROOT, SETTINGS, NOTES)
         promise_recovered(self.disk, recovered, self.promises)
-        self.journal = Journal(self.disk, ROOT, SETTINGS, lambda: START, recovered, Marks())
+        self.journal = Journal(self.disk, ROOT, SETTINGS, lambda: START, recovered)
 
     def live(self) -> None:
         """
@@ -87,7 +87,7 @@ class Run:
             return
         through = self.journal.freeze(name)
         try:
-            seal.seal(self.disk, ROOT, name, through, NOTES, lambda: START)
+            seal.seal(self.disk, ROOT, name, through, codec=NOTES, now=lambda: START)
         except OSError as error:
             self.errors.append(self.journal.fail(error))
             self.journal.thaw(name)

@@ -11,9 +11,10 @@ import pytest
 
 from omen_server.ledger import audit
 from omen_server.ledger.backup import restore
-from omen_server.ledger.directory import Ledger, open_ledger, utc_now
+from omen_server.ledger.directory import open_ledger, utc_now
 from omen_server.ledger.durable import Disk
 from omen_server.ledger.errors import NotALedger, PartitionNotFound
+from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.offline import OfflineLedger
 from omen_server.ledger.segment import Record
 from tests.crash.records import NOON, NOTES, note

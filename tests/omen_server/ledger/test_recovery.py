@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from omen_rpc.position import Position
-from omen_server.ledger.directory import Ledger
 from omen_server.ledger.format import HEADER_BYTES
+from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.partition import Gap
 from omen_server.ledger.segment import Record
 from tests.crash.records import NOON, NOTES, note
