@@ -4,6 +4,7 @@ What the ledger costs: ``python bench/ledger.py [--json] [--only NAME …] [--di
 Every ratio comes from one run. Records are ready-made payloads of the size of a typical signal; what encoding one costs
 is `bench/codec.py`'s business.
 """
+# ruff: noqa: D102 - the methods of a disk that watches or fails are the real ones, and `Disk` describes them.
 
 import argparse
 import asyncio
@@ -31,8 +32,8 @@ from omen_server.ledger.offline import OfflineLedger
 from omen_server.ledger.segment import Record
 from omen_server.ledger.settings import LedgerSettings
 
-HEAD = b'{"schema_version":"1.0.0","ledger_written_at":"2026-01-28T10:00:05Z","ledger_partition":"%s","ledger_sequence":%d,'
-HEAD += b'"ledger_index":%d,"ledger_offset":%d,"ledger_durable_offset":%d,"signal_id":"OMEN-%012d","text":"'
+HEAD = b'{"schema_version":"1.0.0","ledger_written_at":"2026-01-28T10:00:05Z","ledger_partition":"%s",'
+HEAD += b'"ledger_sequence":%d,"ledger_index":%d,"ledger_offset":%d,"ledger_durable_offset":%d,"signal_id":"OMEN-%012d","text":"'
 TAIL = b"x" * 700 + b'"}'
 SIGNAL_ID = re.compile(rb'"signal_id":"([^"]*)"')
 

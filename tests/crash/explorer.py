@@ -200,7 +200,10 @@ class History:
         try:
             seal.seal(self.disk, ROOT, name, through, codec=NOTES, now=lambda: self.now)
         except OSError as error:
-            raise journal.fail(error) from error
+            failure = journal.fail(error)
+            if journal.poison is None:
+                journal.thaw(name)
+            raise failure from error
         self.promises.sealed.add(name)
 
     def _restart(self, random: Random) -> None:
@@ -259,6 +262,21 @@ def promise_recovered(disk: SimulatedDisk, recovered: Recovered, promises: Promi
             raise Violation(f"Offset {offset} was promised and is gone")
         if found[offset].payload != payload:
             raise Violation(f"Offset {offset} was promised with other bytes")
+    last = _hold_order(found, promises, gaps=bool(gaps))
+    for name, tail in recovered.tails.items():
+        if tail.index != (last[name].index if name in last else 0) and not gaps:
+            raise Violation(f"{name} goes on at {tail.index}, its records end elsewhere")
+    for name in recovered.tails:
+        _hold_seal(disk, name, promises)
+    if lost := promises.sealed - recovered.tails.keys():
+        raise Violation(f"{lost} were sealed and are gone")
+    return bool(gaps)
+
+
+def _hold_order(found: dict[int, Record], promises: Promises, *, gaps: bool) -> dict[str, Position]:
+    """
+    Check that positions rise without holes and hold what was written; return the last one of each partition.
+    """
     last: dict[str, Position] = {}
     for offset, record in found.items():
         position = record.position
@@ -274,14 +292,7 @@ def promise_recovered(disk: SimulatedDisk, recovered: Recovered, promises: Promi
             raise Violation(f"Offset {offset} holds bytes that nobody wrote")
         last[position.partition] = position
         promises.kept[offset] = record.payload
-    for name, tail in recovered.tails.items():
-        if tail.index != (last[name].index if name in last else 0) and not gaps:
-            raise Violation(f"{name} goes on at {tail.index}, its records end elsewhere")
-    for name in recovered.tails:
-        _hold_seal(disk, name, promises)
-    if lost := promises.sealed - recovered.tails.keys():
-        raise Violation(f"{lost} were sealed and are gone")
-    return bool(gaps)
+    return last
 
 
 def _hold_seal(disk: SimulatedDisk, name: str, promises: Promises) -> None:
@@ -449,7 +460,7 @@ def main() -> int:
     if arguments.digests:
         arguments.digests.write_bytes(b"".join(explorer.seen))
     sys.stdout.write(
-        f"{len(explorer.seen)} distinct states, {len(explorer.demands)} with what was promised, of {explorer.histories} "
+        f"{len(explorer.seen)} distinct states, {len(explorer.demands)} with their promises, of {explorer.histories} "
         f"histories in {seconds:.1f} s: none breaks a promise, "
         f"{explorer.gaps} have a gap over nothing promised\n"
     )

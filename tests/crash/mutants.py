@@ -3,16 +3,20 @@ Seeded bugs. Each is one change of the ledger's own source; a harness that does 
 
 `explorer` says that the crash explorer must notice, any other killer is the name of a test that must.
 """
+# ruff: noqa: E501 - a mutant is a line of source, as long as it is.
 
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FunctionType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from omen_server.ledger import durable, format, journal, lifecycle, partition, reader, recovery, seal, segment, tear
+from omen_server.ledger import durable, journal, lifecycle, partition, reader, recovery, seal, segment, tear
+from omen_server.ledger import format as formats
+
+if TYPE_CHECKING:
+    from types import FunctionType
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,40 +194,40 @@ MUTANTS = (
     # Classification.
     Mutant(
         "a length of zero is legal",
-        format.read_frame,
+        formats.read_frame,
         "if not 1 <= length <= PAYLOAD_BYTES_MAX",
         "if not 0 <= length <= PAYLOAD_BYTES_MAX",
         "test_zero_filled_space_is_no_record",
     ),
     Mutant(
         "checksums are not compared",
-        format.read_frame,
+        formats.read_frame,
         "crc32(payload) != checksum",
         "False",
         "test_flip_in_an_open_partition_costs_one_named_record",
     ),
     Mutant(
         "no resync after damage",
-        format._find_frame,
+        formats._find_frame,
         '    while (at := data.find(b"\\x00", at)) >= 0:\n',
         "    while (at := -1) >= 0:\n",
         "test_flip_in_an_open_partition_costs_one_named_record",
     ),
     Mutant(
         "every damage at the end is a torn tail",
-        format.looks_torn,
+        formats.looks_torn,
         "    return short or _holds_lost_sector(data, damage)",
         "    return True",
         "test_flip_in_an_open_partition_costs_one_named_record",
     ),
     Mutant(
         "a flipped last length is a torn tail",
-        format.looks_torn,
+        formats.looks_torn,
         "        return False\n",
         "        pass\n",
         "test_flip_in_an_open_partition_costs_one_named_record",
     ),
-    Mutant("only short files are torn", format.looks_torn, "short or _holds_lost_sector(data, damage)", "short"),
+    Mutant("only short files are torn", formats.looks_torn, "short or _holds_lost_sector(data, damage)", "short"),
     Mutant(
         "a proven record may be cut", T._same_group, "return lost < rank and ", "return True or ", "test_damage_table"
     ),

@@ -285,6 +285,7 @@ class SimulatedDisk(Disk):
         """
         See `Disk`.
         """
+        _ = path
         return self.free
 
     def _change(self, kind: str) -> bool:
@@ -391,8 +392,9 @@ def power_cuts(state: State, random: Random, at_most: int) -> Iterator[Image]:
     for variants in contents:
         count *= len(variants)
     if count <= at_most:
-        for tree, *chosen in itertools.product(trees, *contents):
-            yield _image(tree, settled | dict(chosen))
+        for tree in trees:
+            for chosen in itertools.product(*contents):
+                yield _image(tree, settled | dict(chosen))
         return
     for _ in range(at_most):
         yield _image(random.choice(trees), settled | dict(random.choice(variants) for variants in contents))

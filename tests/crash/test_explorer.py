@@ -32,8 +32,16 @@ def explore(states: int, seed: int, place: Path) -> int:
     share = states // PROCESSES + states // 50
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.explorer", str(share), "--seed", str(seed + at * 1_000_000)]
-            + ["--digests", str(place / f"digests-{at}")],
+            [
+                sys.executable,
+                "-m",
+                "tests.crash.explorer",
+                str(share),
+                "--seed",
+                str(seed + at * 1000000),
+                "--digests",
+                str(place / f"digests-{at}"),
+            ],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,

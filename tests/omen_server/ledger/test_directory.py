@@ -1,6 +1,8 @@
 """
 The ledger as the rest of the server sees it: append, read, follow, restart.
 """
+# ruff: noqa: ASYNC240 - a test may look at its files while nothing else runs.
+# ruff: noqa: D102 - the methods of a disk that watches or fails are the real ones, and `Disk` describes them.
 
 import asyncio
 import os

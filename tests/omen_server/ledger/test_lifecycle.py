@@ -1,6 +1,7 @@
 """
 Growing old, and the copy on another disk.
 """
+# ruff: noqa: ASYNC240 - a test may look at its files while nothing else runs.
 
 import gzip
 import json
@@ -168,7 +169,7 @@ async def test_late_arrival_for_an_archived_day(opened: Opener, place: Path, clo
 
 async def test_backup_of_a_live_ledger(opened: Opener, place: Path, tmp_path: Path, clock: Clock) -> None:
     """
-    A backup taken while records arrive holds everything acknowledged before it; restored, it is a ledger of a new epoch.
+    A backup taken of a running ledger holds everything acknowledged before it; restored, it is a new epoch.
     """
     async with opened(segment_records_max=7) as ledger:
         await sealed_ledger(ledger, clock)

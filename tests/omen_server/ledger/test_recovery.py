@@ -1,6 +1,7 @@
 """
 Starting again on what a crash, a disk or a person left behind.
 """
+# ruff: noqa: ASYNC240 - a test may look at its files while nothing else runs.
 
 import json
 import logging
