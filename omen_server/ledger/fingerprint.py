@@ -53,6 +53,7 @@ class Fingerprints:
     first_offset: int = 0
     words: "array[int]" = field(default_factory=lambda: array("Q"))
     ids: "array[int]" = field(default_factory=lambda: array("Q"))
+    gaps: list[Gap] = field(default_factory=list)
     _distinct: tuple[int, int] = (0, 0)
 
     @classmethod
@@ -76,6 +77,8 @@ class Fingerprints:
         """
         Keep the sums. Losing them costs time only, so no failure here is anybody's error.
         """
+        if self.gaps:
+            return  # The sidecar has no room for gaps, and a damaged partition is worth counting again.
         body = self.words.tobytes() + self.ids.tobytes()
         head = _HEAD.pack(_MAGIC, self.through, self.lost, self.first_offset, len(self.words) // _BLOCK_WORDS, 0)[:-4]
         with suppress(OSError):
@@ -87,6 +90,7 @@ class Fingerprints:
         """
         for item in walk_after(self.through):
             if isinstance(item, Gap):
+                self.gaps.append(item)
                 self.lost += 0 if item.skipped else item.last_index - item.first_index + 1
                 self.through = item.last_index
             else:

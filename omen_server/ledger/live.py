@@ -31,14 +31,36 @@ class LiveReader:
     def __init__(self, disk: Disk, root: str, codec: Codec, journal: Journal, marks: Marks) -> None:
         self._disk, self._root, self._codec = disk, root, codec
         self._journal, self._marks = journal, marks
+        self._files: dict[str, tuple[tuple[int, bool], PartitionFiles]] = {}
         self._fingerprints: dict[str, Fingerprints] = {}
         self._counting = Lock()
 
     def files(self, name: str) -> PartitionFiles:
         """
-        Look at a partition's directory.
+        Return what a partition's directory holds, looked at again whenever the writer has begun another segment.
         """
-        return read_partition_files(self._disk, self._root, name)
+        tail = self._journal.tails()[name]
+        state = tail.ordinal, tail.sealed
+        known = self._files.get(name)
+        if known is None or known[0] != state:
+            known = state, read_partition_files(self._disk, self._root, name)
+            self._files[name] = known
+        return known[1]
+
+    def look_again(self) -> None:
+        """
+        Forget what the directories held: a seal or the lifecycle has changed it.
+        """
+        self._files.clear()
+
+    def gaps(self, name: str) -> list[Gap]:
+        """
+        Return the gaps that a seal states, or that counting has met.
+        """
+        files = self.files(name)
+        if files.manifest is not None and files.sealed:
+            return [Gap(**gap) for gap in files.manifest.gaps]
+        return list(self._counted(files).gaps)
 
     def everything(self, after_offset: int, through_offset: int) -> Iterator[Record | Gap]:
         """
