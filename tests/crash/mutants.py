@@ -145,9 +145,9 @@ MUTANTS = (
     ),
     Mutant(
         "an offset is used twice",
-        R.recover,
-        "    return Recovered(tails, last_offset)",
-        "    return Recovered(tails, max(0, last_offset - 1))",
+        J.__init__,
+        "recovered.last_offset",
+        "max(0, recovered.last_offset - 1)",
     ),
     Mutant(
         "the newest segment is not looked at",
