@@ -171,6 +171,13 @@ MUTANTS = (
         "test_fault_at_every_call",
     ),
     Mutant(
+        "a failed roll keeps its day open",
+        seal.seal,
+        "if is_late(name):",
+        "if True:",
+        "test_roll_that_failed_is_sealed_with_its_day",
+    ),
+    Mutant(
         "a late revision forgets the earlier records",
         seal._state,
         "found = tally(Walk(disk, files,",

@@ -1,7 +1,6 @@
 """
 Closing days: when, how, and what happens to what comes afterwards.
 """
-# ruff: noqa: D102 - the methods of a disk that fails are the real ones, and `Disk` describes them.
 
 import asyncio
 import json
