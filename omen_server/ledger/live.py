@@ -21,6 +21,7 @@ from .segment import Record
 
 # Wanted positions closer together than this are read in one pass.
 LEAP_POSITIONS = 256
+KEPT_EVERY_RECORDS = 1 << 16
 
 
 class LiveReader:
@@ -33,6 +34,7 @@ class LiveReader:
         self._journal, self._marks = journal, marks
         self._files: dict[str, tuple[tuple[int, bool], PartitionFiles]] = {}
         self._fingerprints: dict[str, Fingerprints] = {}
+        self._kept: dict[str, int] = {}
         self._counting = Lock()
 
     def files(self, name: str) -> PartitionFiles:
@@ -169,6 +171,8 @@ class LiveReader:
                 self._fingerprints[files.name] = sums
             if sums.through < through:
                 sums.advance(lambda index: self._walk(files, index), self._codec)
-                if files.sealed:
+                # Counting a day again after a crash costs a decoding of every record: not more than so many of them.
+                if files.sealed or sums.through - self._kept.get(files.name, 0) >= KEPT_EVERY_RECORDS:
                     sums.save(self._disk)
+                    self._kept[files.name] = sums.through
             return sums
