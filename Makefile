@@ -1,5 +1,6 @@
 # The project's verbs. `make help` lists them; nothing but Python >= 3.11 and make is needed.
 SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)

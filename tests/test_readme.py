@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import tree_environment
+
 BLOCK = re.compile(
     r"(?:^<!-- test: (?P<how>[a-z0-9 ]+) -->\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -38,12 +40,12 @@ def blocks(root: Path) -> Iterator[Block]:
         yield Block(match["how"] or "", match["kind"], match["text"])
 
 
-def environment(root: Path) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """
-    Return an environment in which this tree's programs are on the path.
+    Return a user's environment in which this tree's programs are on the path; `make test` itself leaves no trace.
     """
-    tree = os.pathsep.join(str(root / part) for part in ("", "proto", "clients"))
-    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": tree}
+    inherited = {key: value for key, value in tree_environment().items() if not key.startswith("MAKE")}
+    return inherited | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 @dataclass
@@ -75,7 +77,7 @@ async def up(root: Path, tmp_path: Path) -> AsyncIterator[Running]:
         "up",
         f"ARGS=--port 0 --metrics-port 0 --data-dir {tmp_path}/.omen",
         cwd=root,
-        env=environment(root),
+        env=environment(),
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
@@ -102,7 +104,7 @@ async def run(root: Path, up: Running, *command: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=root,
-        env=environment(root) | ports,
+        env=environment() | ports,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
