@@ -72,23 +72,24 @@ class Fields:
         Require a value of the field's enum that this server knows.
         """
         value: int = getattr(self._request, path)
-        known = self._request.DESCRIPTOR.fields_by_name[path].enum_type.values_by_number
-        self.require(value in known, path, f"{value} is no value that this server knows")
+        kind = self._request.DESCRIPTOR.fields_by_name[path].enum_type
+        self.require(
+            kind is not None and value in kind.values_by_number, path, f"{value} is no value that this server knows"
+        )
 
-    def page(self) -> None:
+    def page(self, path: str = "page_size") -> None:
         """
         Require a page size that is one.
         """
-        self.require(getattr(self._request, "page_size") >= 0, "page_size", "must not be negative")
+        size: int = getattr(self._request, path)
+        self.require(size >= 0, path, f"must not be negative, as {size} is")
 
     def ascending(self, path: str, count_max: int) -> None:
         """
-        Require at most *count_max* positions, from 1, each above the one before. They are counted before being looked at.
+        Require at most *count_max* positions, from 1, each above the one before. They are counted before a look.
         """
         values = getattr(self._request, path)
-        if not self.require(
-            len(values) <= count_max, path, f"holds {len(values)}, at most {count_max} may be asked for"
-        ):
+        if not self.require(len(values) <= count_max, path, f"holds {len(values)}; at most {count_max} may be"):
             return
         last = 0
         for at, value in enumerate(values):
