@@ -15,8 +15,11 @@ from typing import Final
 
 from google.protobuf.message import Message
 
-from omen_rpc.errors import Reason, fault
+from omen_rpc.errors import CallError, Reason, fault
 
+RESPONSE_BYTES_MAX: Final = 1 << 20
+# What a page's items may take together: the rest is for the fields beside them.
+ITEMS_BYTES_MAX: Final = RESPONSE_BYTES_MAX - 4096
 TOKEN_CHARS_MAX: Final = 1024
 DIGEST_BYTES: Final = 16
 SIZE, TOKEN = "page_size", "page_token"
@@ -50,7 +53,14 @@ def place_in(request: Message) -> str:
     return place
 
 
-def bad_token() -> Exception:
+def item_bytes(item: Message) -> int:
+    """
+    Return how many bytes *item* takes in a list: itself, its field's number and its length.
+    """
+    return item.ByteSize() + 8
+
+
+def bad_token() -> CallError:
     """
     Make the error for a token that is none of ours, or is one of another list.
     """

@@ -184,6 +184,20 @@ class Ledger:
         return self._journal.written_offset
 
     @property
+    def root(self) -> str:
+        """
+        Return where the ledger lies.
+        """
+        return self._root
+
+    @property
+    def free_bytes(self) -> int:
+        """
+        Return how much may still be written.
+        """
+        return self._disk.free_bytes(self._root)
+
+    @property
     def read_only(self) -> LedgerFull | None:
         """
         Return why nothing can be appended right now, or None. Looks at the disk again, so it ends without a restart.
