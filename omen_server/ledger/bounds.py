@@ -23,7 +23,7 @@ RANGES_MAX = 10_000
 
 def within(ledger: Ledger, name: str, position: int) -> None:
     """
-    Raise POSITION_OUT_OF_RANGE for a position beyond what is durable; PartitionNotFound when there is no such partition.
+    Raise POSITION_OUT_OF_RANGE for a position beyond the durable end, PartitionNotFound for an unknown partition.
     """
     durable = ledger.durable_index(name)
     if position > durable:
@@ -76,7 +76,7 @@ def span_of(ledger: Ledger, request: pb.ReadPartitionRequest) -> Span:
 
 def ranges_of(name: str, gaps: Iterable[Gap], first: int, last: int) -> list[IndexRange]:
     """
-    Return the positions from *first* to *last* that lie in gaps. All of them or an error: a caller compares with the rest.
+    Return the positions from *first* to *last* that lie in gaps. All or an error: a caller compares with the rest.
     """
     ranges = list(index_ranges(gaps, first, last))
     if len(ranges) > RANGES_MAX:

@@ -29,8 +29,8 @@ async def seal_when_due(ledger: Ledger, interval_s: float, stopping: asyncio.Eve
                 return
             try:
                 info, already_sealed = await ledger.seal(name)
-            except Exception as error:  # noqa: BLE001 - one partition that cannot be sealed holds up no other
-                log.error("seal_failed", partition=name, text=str(error), exc_info=error)
+            except Exception as error:  # Whatever it is: one partition that cannot be sealed holds up no other.
+                log.exception("seal_failed", partition=name, text=str(error))
             else:
                 if not already_sealed:
                     tell_sealed(info, "schedule")
@@ -45,8 +45,8 @@ async def run_lifecycle(ledger: Ledger, interval_s: float, stopping: asyncio.Eve
     while not await told_within(stopping, interval_s):
         try:
             steps = await ledger.run_lifecycle(dry_run=False)
-        except Exception as error:  # noqa: BLE001 - the next run tries again, and readers do not depend on it
-            log.error("lifecycle_failed", text=str(error), exc_info=error)
+        except Exception as error:  # Whatever it is: the next run tries again, and readers do not depend on it.
+            log.exception("lifecycle_failed", text=str(error))
             continue
         for step in steps:
             level = log.warning if step.action is Action.KEEP else log.info
@@ -62,7 +62,7 @@ async def watch_space(ledger: Ledger, interval_s: float, stopping: asyncio.Event
         try:
             full = ledger.read_only
         except OSError as error:  # Whoever appends will learn what is wrong with the disk; this one only looks.
-            log.error("disk_unreadable", text=str(error))
+            log.exception("disk_unreadable", text=str(error))
             continue
         if (full is not None) != told:
             told = full is not None
