@@ -15,6 +15,7 @@ from omen_rpc.settings import Loaded, SettingsRefused
 from omen_server.ledger import upkeep
 from omen_server.ledger.directory import Ledger, open_ledger
 from omen_server.ledger.errors import LedgerError, LedgerLocked, NotALedger
+from omen_server.ledger.names import IDENTITY
 from omen_server.ledger.service import LedgerService
 from omen_server.records import SIGNALS as RECORDS
 from omen_server.refusals import REFUSALS
@@ -49,11 +50,8 @@ async def run(loaded: Loaded[OmenSettings]) -> None:
         service.begin(ledger)
         stack.push_async_callback(service.close)
         await stack.enter_async_context(looked_after(ledger, settings, server))
-        server.info.paths = {
-            "data_dir": str(settings.data_dir.absolute()),
-            "ledger": ledger.root,
-            "ledger_id": ledger.identity.ledger_id,
-        }
+        server.info.paths = {"data_dir": str(settings.data_dir.absolute()), "ledger": ledger.root}
+        server.info.ledger_id = ledger.identity.ledger_id
         await server.run(ENGINE)
 
 
@@ -62,7 +60,7 @@ async def ledger_of(settings: OmenSettings) -> AsyncIterator[Ledger]:
     """
     Open the ledger in the data directory and tell what its recovery did; refuse in words what cannot be opened.
     """
-    began_s = time.monotonic()
+    began_s, is_new = time.monotonic(), not has_ledger(settings)
     async with AsyncExitStack() as stack:
         try:
             ledger = await stack.enter_async_context(
@@ -76,7 +74,7 @@ async def ledger_of(settings: OmenSettings) -> AsyncIterator[Ledger]:
             raise SettingsRefused(f"--data-dir {settings.data_dir}: {error.filename}: {error.strerror}.") from None
         upkeep.expose(ledger)
         log.info(
-            "ledger_opened",
+            "ledger_created" if is_new else "ledger_opened",
             path=ledger.root,
             ledger_id=ledger.identity.ledger_id,
             ledger_epoch=ledger.identity.ledger_epoch,
@@ -90,10 +88,17 @@ async def ledger_of(settings: OmenSettings) -> AsyncIterator[Ledger]:
         yield ledger
 
 
+def has_ledger(settings: OmenSettings) -> bool:
+    """
+    Tell whether there is a ledger already.
+    """
+    return (settings.ledger_dir / IDENTITY).exists()
+
+
 @asynccontextmanager
 async def looked_after(ledger: Ledger, settings: OmenSettings, server: Server) -> AsyncIterator[None]:
     """
-    Seal, age and watch the ledger while the block runs. Leaving waits for what is being done: a seal is never cut short.
+    Seal, age and watch the ledger while the block runs. Leaving waits for what is being done: no seal is cut short.
     """
 
     def tell_space(full: bool) -> None:
