@@ -10,7 +10,7 @@ import pytest
 
 from omen.v1 import ledger_service_pb2 as pb
 from omen_rpc.signal_codec import content_digest, decode
-from omen_server.ledger import bounds
+from omen_server.ledger import bounds, messages, service
 from omen_server.ledger.format import HEADER_BYTES, encode_frame
 from tests.hosting import refusal
 from tests.ledgers import (
@@ -161,24 +161,28 @@ async def test_every_other_reply_is_cut_by_bytes(place: Path) -> None:
         assert (await at.client.prove(signal_id(3))).ByteSize() <= RESPONSE_BYTES_MAX
 
 
-async def test_a_partition_of_thousands_of_files(place: Path) -> None:
+async def test_a_partition_of_too_many_files(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Where a message has no room for every file, it holds the first thousand and the count; pages still list all.
+    Where a message has no room for every file or the manifest, it holds what it can and the count; pages list all.
     """
+    monkeypatch.setattr(messages, "SEGMENTS_MAX", 5)
+    monkeypatch.setattr(service, "RESPONSE_BYTES_MAX", 3000)
+    monkeypatch.setattr(service, "ITEMS_BYTES_MAX", 2000)
     async with served(place, Clock(TOMORROW), segment_records_max=1) as at:
-        for day, count in enumerate((1010, 1, 1)):
+        for day, count in enumerate((12, 7, 7)):
             await at.ledger.append(entries(range(count), NOON - timedelta(days=day)))
-        await at.client.seal(DAY)
+            await at.client.seal((NOON - timedelta(days=day)).date().isoformat())
         one = await at.client.partition(DAY)
-        assert (one.partition.segment_count, len(one.partition.segments)) == (1010, 1000)
-        assert one.ByteSize() <= RESPONSE_BYTES_MAX
-        request, count = pb.ListPartitionsRequest(), 0
-        while not count or request.page_token:
+        assert (one.partition.segment_count, len(one.partition.segments)) == (12, 5)
+        assert (one.manifest_json, one.ByteSize() <= 3000) == ("", True)
+        request = pb.ListPartitionsRequest()
+        counts: list[int] = []
+        while not counts or request.page_token:
             page = await at.stub.ListPartitions(request)
-            assert page.ByteSize() <= RESPONSE_BYTES_MAX
-            count += len(page.partitions)
+            assert page.ByteSize() <= 2100
+            counts.append(len(page.partitions))
             request.page_token = page.next_page_token
-        assert count == 3
+        assert (sum(counts), len(counts) > 1) == (3, True)
 
 
 async def test_late_arrivals_follow(place: Path) -> None:
