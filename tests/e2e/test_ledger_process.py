@@ -3,15 +3,10 @@ The ledger in real server processes: killed, restarted, refused, filled up, and 
 """
 
 import asyncio
-import os
-import shutil
 import signal
-import subprocess
-import sys
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +16,9 @@ from grpc_health.v1 import health_pb2
 
 from omen_client import OmenClient
 from omen_rpc.health import HealthListResponse
-from omen_rpc.program import FAILED, USAGE
+from omen_rpc.program import USAGE
 from omen_server.ledger.names import LOCK
-from tests.conftest import skip_aloud
-from tests.ledgers import DAY, entries, event, everything, flip, opened, payload_byte, signal_id
+from tests.ledgers import DAY, entries, everything, flip, opened, payload_byte, signal_id
 from tests.processes import ServerProcess, running, started
 
 NOT_SERVING, SERVING = health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING
