@@ -13,8 +13,9 @@ from omen_rpc.program import FAILED, StartFailed
 from omen_rpc.server import Server
 from omen_rpc.settings import Loaded, SettingsRefused
 from omen_server.ledger import upkeep
-from omen_server.ledger.directory import Ledger, open_ledger
+from omen_server.ledger.directory import open_ledger
 from omen_server.ledger.errors import LedgerError, LedgerLocked, NotALedger
+from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.names import IDENTITY
 from omen_server.ledger.service import LedgerService
 from omen_server.records import SIGNALS as RECORDS

@@ -2,9 +2,9 @@
 Ledgers of real signals: made by the engine itself, and served by the service over real gRPC.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,11 @@ from omen.v1.signal_pb2 import SIGNAL_CATEGORY_SECURITY, OmenSignal, SignalEvent
 from omen_client import OmenClient
 from omen_rpc.server import Server
 from omen_rpc.signal_codec import PayloadKind
-from omen_server.ledger.directory import Ledger, open_ledger
+from omen_server.ledger.directory import open_ledger
 from omen_server.ledger.durable import Disk
 from omen_server.ledger.entry import Entry
 from omen_server.ledger.format import HEADER_BYTES, read_frame
+from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.service import LedgerService, Settled
 from omen_server.ledger.settings import LedgerSettings
 from omen_server.records import SIGNALS, entry_of
@@ -105,7 +106,7 @@ async def opened(
 @dataclass(slots=True)
 class Served:
     """
-    A ledger behind its service: the engine, the raw stub, the typed client, and every reply's size.
+    A ledger behind its service: the engine, the raw stub, the typed client.
     """
 
     ledger: Ledger
@@ -114,7 +115,6 @@ class Served:
     client: OmenClient
     clock: Clock
     service: LedgerService
-    sizes: list[int] = field(default_factory=list)
 
 
 @asynccontextmanager
@@ -173,13 +173,8 @@ def payload_byte(path: Path, rank: int) -> int:
     return path.read_bytes().index(b'"title":"', start, start + HEADER_BYTES + length) + len('"title":"')
 
 
-async def everything(replies: AsyncIterator[Any], look: Callable[[Any], None] | None = None) -> list[Any]:
+async def everything(replies: AsyncIterable[Any]) -> list[Any]:
     """
     Return all that a stream yields.
     """
-    found = []
-    async for reply in replies:
-        if look is not None:
-            look(reply)
-        found.append(reply)
-    return found
+    return [reply async for reply in replies]

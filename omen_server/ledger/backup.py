@@ -35,7 +35,7 @@ class Copied:
     through_offset: int
 
 
-def back_up(disk: Disk, root: str, target: str, codec: Codec, through_offset: int, now: datetime) -> Copied:
+def back_up(disk: Disk, root: str, target: str, codec: Codec, *, through_offset: int, now: datetime) -> Copied:
     """
     Copy the ledger at *root* up to *through_offset*, which must be durable, into the unused directory *target*.
 

@@ -10,7 +10,7 @@ from omen_rpc.errors import Reason, Violation, fault, invalid_fields
 from omen_rpc.fields import Fields, is_partition
 from omen_rpc.paging import bad_token
 
-from .directory import Ledger
+from .ledger import Ledger
 from .messages import index_ranges
 from .names import is_late
 from .partition import Gap

@@ -1,8 +1,8 @@
 """
 Reading, and never writing: the records of a partition in order, with every position that cannot be read named as a gap.
 
-The same code reads inside the server, where it stops at what is durable, and from any other process, where a file may end
-in a frame that is still in flight.
+The same code reads inside the server, where it stops at what is durable, and from any other process, where a file may
+end in a frame that is still in flight.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -80,7 +80,14 @@ class Walk:
             start = self.marks.byte_before(files.name, ordinal, index=self.after_index, offset=self.after_offset)
             end = limit.size_bytes if limit is not None and limit.ordinal == ordinal else None
             for item in stream_segment(
-                self.disk, files.directory, file, files.name, self.codec.position_of, start, end, self._last
+                self.disk,
+                files.directory,
+                file,
+                files.name,
+                self.codec.position_of,
+                start=start,
+                end=end,
+                after=self._last,
             ):
                 if isinstance(item, Record):
                     self.marks.note(files.name, ordinal, item.position, item.byte_offset)
@@ -145,12 +152,13 @@ class Walk:
 
 
 def merge(
-    walks: Iterable[tuple[int, Callable[[], Iterable[Record | Gap]]]], after_offset: int, through_offset: int
+    walks: Iterable[tuple[int, Callable[[], Iterable[Record | Gap]]]], after_offset: int, through_offset: int | None
 ) -> Iterator[Record | Gap]:
     """
     Yield the records of several partitions in the order of offsets, with every hole between them named.
 
     Each walk comes with an offset that its first record does not lie below, and is begun when the merge gets there.
+    Without *through_offset* the merge ends with the last record, wherever that is.
     """
     waiting = sorted(walks, key=lambda walk: walk[0], reverse=True)
     running: list[tuple[Record, Iterator[Record | Gap]]] = []
@@ -162,14 +170,14 @@ def merge(
             _advance(iter(waiting.pop()[1]()), running, named, expected)
             continue
         record, rest = running.pop()
-        if record.position.offset > through_offset:
+        if through_offset is not None and record.position.offset > through_offset:
             break
         if record.position.offset > expected:
             yield _hole(named, expected, record.position.offset - 1)
         expected = record.position.offset + 1
         yield record
         _advance(rest, running, named, expected)
-    if expected <= through_offset:
+    if through_offset is not None and expected <= through_offset:
         yield _hole(named, expected, through_offset)
 
 

@@ -20,8 +20,8 @@ from omen_rpc.signal_codec import decode
 from . import bounds, messages
 from .alarm import Alarm
 from .audit import Verdict
-from .directory import Ledger
 from .errors import RecordNotFound
+from .ledger import Ledger
 from .names import date_of, late_of
 from .passage import Passage, Span
 from .upkeep import tell_sealed

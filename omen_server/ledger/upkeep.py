@@ -12,8 +12,8 @@ import structlog
 from omen_rpc import metrics
 
 from .catalogue import PartitionInfo
-from .directory import Ledger
 from .journal import Synced
+from .ledger import Ledger
 from .lifecycle import Action
 
 log = structlog.get_logger()

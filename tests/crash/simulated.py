@@ -103,6 +103,7 @@ class SimulatedDisk(Disk):
     free: int = 1 << 40
     syncs: int = 0
     _descriptors: dict[int, int] = field(default_factory=dict)
+    _found: dict[str, int] = field(default_factory=dict)
     _next: int = 1
 
     @classmethod
@@ -115,6 +116,7 @@ class SimulatedDisk(Disk):
         for path, content in sorted(image.items()):
             parent, name = disk._place(path)
             seen[parent][name] = disk._new_directory() if content is None else disk._new(content)
+            disk._found.clear()
         disk.state.durable = {directory: dict(entries) for directory, entries in seen.items()}
         return disk
 
@@ -180,13 +182,23 @@ class SimulatedDisk(Disk):
         """
         See `Disk`.
         """
-        short = self._change("write")
-        piece = bytes(data[: max(1, len(data) // 2)] if short else data)
+        failed: OSError | None = None
+        short = False
+        try:
+            short = self._change("write")
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            failed = error
+        # A disk that fills up has taken a part of what it then refuses.
+        piece = bytes(data[: max(1, len(data) // 2)] if short or failed is not None else data)
         inode = self._descriptors[fd]
         content = self.state.inodes[inode]
         cache = content.cache.ljust(at, b"\0")
         cache = cache[:at] + piece + cache[at + len(piece) :]
         self.state.inodes[inode] = replace(content, cache=cache, pending=(*content.pending, (at, piece)))
+        if failed is not None:
+            raise failed
         return len(piece)
 
     def truncate(self, fd: int, size: int) -> None:
@@ -273,6 +285,7 @@ class SimulatedDisk(Disk):
         """
         See `Disk`.
         """
+        _ = path
         return self.free
 
     def _change(self, kind: str) -> bool:
@@ -290,10 +303,13 @@ class SimulatedDisk(Disk):
         """
         Return a directory's or a file's number; 0 when nothing has this name.
         """
-        at, seen = TOP, self.state.seen
-        for name in path.split("/")[1:]:
-            at = seen.get(at, {}).get(name, 0)
-        return at
+        known = self._found.get(path)
+        if known is None:
+            known, seen = TOP, self.state.seen
+            for name in path.split("/")[1:]:
+                known = seen.get(known, {}).get(name, 0)
+            self._found[path] = known
+        return known
 
     def _place(self, path: str) -> tuple[int, str]:
         parent, _, name = path.rpartition("/")
@@ -318,6 +334,7 @@ class SimulatedDisk(Disk):
         return self._next
 
     def _change_names(self, change: NameChange) -> None:
+        self._found.clear()
         _apply(self.state.seen, change)
         self.state.pending = (*self.state.pending, change)
 
@@ -375,8 +392,9 @@ def power_cuts(state: State, random: Random, at_most: int) -> Iterator[Image]:
     for variants in contents:
         count *= len(variants)
     if count <= at_most:
-        for tree, *chosen in itertools.product(trees, *contents):
-            yield _image(tree, settled | dict(chosen))
+        for tree in trees:
+            for chosen in itertools.product(*contents):
+                yield _image(tree, settled | dict(chosen))
         return
     for _ in range(at_most):
         yield _image(random.choice(trees), settled | dict(random.choice(variants) for variants in contents))

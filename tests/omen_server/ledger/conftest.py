@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from omen_server.ledger.directory import Ledger, open_ledger
+from omen_server.ledger.directory import open_ledger
 from omen_server.ledger.durable import Disk
+from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.settings import LedgerSettings
 from tests.crash.records import NOON, NOTES
 
@@ -54,6 +55,13 @@ def place(tmp_path: Path) -> Path:
 def opened(place: Path, clock: Clock) -> Opener:
     """
     Return what opens the ledger, again and again, with the limits a test wants.
+    """
+    return opener(place, clock)
+
+
+def opener(place: Path, clock: Clock) -> Opener:
+    """
+    Return the same for anybody.
     """
 
     @asynccontextmanager

@@ -47,7 +47,7 @@ def journal_on(disk: SimulatedDisk) -> Journal:
     """
     Recover a disk and return its journal.
     """
-    return Journal(disk, ROOT, SETTINGS, now, recover(disk, ROOT, SETTINGS, NOTES), Marks())
+    return Journal(disk, ROOT, SETTINGS, now, recover(disk, ROOT, SETTINGS, NOTES))
 
 
 def written(groups: tuple[int, ...], *, sealed: bool) -> tuple[Image, dict[int, Record]]:
@@ -61,7 +61,7 @@ def written(groups: tuple[int, ...], *, sealed: bool) -> tuple[Image, dict[int, 
         journal.commit(DAY, [note(number + at, NOON, "some text") for at in range(size)], [])
         number += size
     if sealed:
-        seal.seal(disk, ROOT, DAY, journal.freeze(DAY), NOTES, now)
+        seal.seal(disk, ROOT, DAY, journal.freeze(DAY), codec=NOTES, now=now)
     return kill(disk.state), {item.position.index: item for item in read(disk) if isinstance(item, Record)}
 
 

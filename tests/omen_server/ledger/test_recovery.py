@@ -1,6 +1,7 @@
 """
 Starting again on what a crash, a disk or a person left behind.
 """
+# ruff: noqa: ASYNC240 - a test may look at its files while nothing else runs.
 
 import json
 import logging
@@ -13,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from omen_rpc.position import Position
-from omen_server.ledger.directory import Ledger
 from omen_server.ledger.format import HEADER_BYTES
+from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.partition import Gap
 from omen_server.ledger.segment import Record
 from tests.crash.records import NOON, NOTES, note

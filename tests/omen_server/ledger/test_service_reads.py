@@ -150,7 +150,8 @@ async def test_every_other_reply_is_cut_by_bytes(place: Path) -> None:
     """
     async with served(place, Clock(TOMORROW), segment_bytes_max=HUGE) as at:
         await at.ledger.append(entries(range(12), description="x" * HUGE))
-        found, after = [], 0
+        found: list[int] = []
+        after = 0
         while not found or after:
             dumped = await at.client.frames(DAY, after_index=after, max_frames=100)
             assert dumped.ByteSize() <= RESPONSE_BYTES_MAX

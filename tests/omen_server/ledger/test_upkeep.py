@@ -14,9 +14,10 @@ from structlog.testing import capture_logs
 
 from omen_rpc import metrics
 from omen_server.ledger import upkeep
-from omen_server.ledger.directory import Ledger, open_ledger
+from omen_server.ledger.directory import open_ledger
 from omen_server.ledger.durable import Disk
 from omen_server.ledger.errors import LedgerFull
+from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.settings import LedgerSettings
 from omen_server.records import SIGNALS
 from tests.ledgers import DAY, LATE, NOON, Clock, entries, opened
