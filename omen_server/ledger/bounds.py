@@ -8,7 +8,6 @@ from omen.v1 import ledger_service_pb2 as pb
 from omen.v1.position_pb2 import IndexRange
 from omen_rpc.errors import Reason, Violation, fault, invalid_fields
 from omen_rpc.fields import Fields, is_partition
-from omen_rpc.paging import bad_token
 
 from .ledger import Ledger
 from .messages import index_ranges
@@ -119,7 +118,7 @@ def place_of_partitions(place: str) -> str:
     Return the partition behind which a page begins.
     """
     if place and not is_partition(place):
-        raise bad_token()
+        raise fault(Reason.ERROR_REASON_PAGE_TOKEN_INVALID)
     return place
 
 
@@ -131,5 +130,5 @@ def place_of_blocks(place: str) -> tuple[int, int]:
         return 0, 0
     block, _, through = place.partition("/")
     if not (block.isdecimal() and through.isdecimal() and place.isascii() and len(place) <= 41):
-        raise bad_token()
+        raise fault(Reason.ERROR_REASON_PAGE_TOKEN_INVALID)
     return int(block), int(through)

@@ -13,7 +13,7 @@ from omen.v1 import ledger_service_pb2 as pb
 from omen.v1.ledger_service_pb2_grpc import LedgerServiceServicer
 from omen_rpc.errors import Reason, fault
 from omen_rpc.fields import Fields
-from omen_rpc.paging import ITEMS_BYTES_MAX, RESPONSE_BYTES_MAX, item_bytes, page_size, place_in, token_for
+from omen_rpc.paging import ITEMS_BYTES_MAX, RESPONSE_BYTES_MAX, item_bytes, page_place, page_size, page_token
 from omen_rpc.position import BLOCK_POSITIONS
 from omen_rpc.signal_codec import decode
 
@@ -86,9 +86,9 @@ class LedgerService(LedgerServiceServicer):
         fields = Fields(request)
         fields.enum("filter")
         fields.enum("order")
-        fields.page()
         fields.check()
-        after = bounds.place_of_partitions(place_in(request))
+        size_max = page_size(request, PARTITIONS_DEFAULT, PARTITIONS_MAX)
+        after = bounds.place_of_partitions(page_place(request))
         reply = pb.ListPartitionsResponse()
         room = ITEMS_BYTES_MAX
         for name in bounds.names_of(self._ledger, request, after):
@@ -97,9 +97,9 @@ class LedgerService(LedgerServiceServicer):
                 continue
             message = messages.partition_message(info)
             room -= item_bytes(message)
-            full = len(reply.partitions) >= page_size(request.page_size, PARTITIONS_DEFAULT, PARTITIONS_MAX)
+            full = len(reply.partitions) >= size_max
             if full or (room < 0 and reply.partitions):
-                reply.next_page_token = token_for(request, reply.partitions[-1].partition)
+                reply.next_page_token = page_token(request, reply.partitions[-1].partition)
                 break
             reply.partitions.append(message)
         return reply
@@ -193,18 +193,17 @@ class LedgerService(LedgerServiceServicer):
         """
         fields = Fields(request)
         fields.partition()
-        fields.page()
         fields.check()
-        name, (begin, through) = request.partition, bounds.place_of_blocks(place_in(request))
+        name, (begin, through) = request.partition, bounds.place_of_blocks(page_place(request))
         through = bounds.through_of(self._ledger, name, through or request.through_index)
-        end = begin + page_size(request.page_size, BLOCKS_DEFAULT, BLOCKS_MAX)
+        end = begin + page_size(request, BLOCKS_DEFAULT, BLOCKS_MAX)
         last = min(through, end * BLOCK_POSITIONS)
         reply = pb.ListBlocksResponse(through_index=through, ledger_epoch=self._ledger.identity.ledger_epoch)
         if begin * BLOCK_POSITIONS < last:
             blocks = await self._ledger.blocks(name, begin * BLOCK_POSITIONS + 1, last)
             reply.blocks.extend(messages.block_message(block) for block in blocks)
         if last < through:
-            reply.next_page_token = token_for(request, f"{end}/{through}")
+            reply.next_page_token = page_token(request, f"{end}/{through}")
         return reply
 
     async def SealPartition(self, request: pb.SealPartitionRequest, _context: object) -> pb.SealPartitionResponse:
@@ -273,7 +272,7 @@ class LedgerService(LedgerServiceServicer):
         """
         name = named(request)
         bounds.within(self._ledger, name, request.after_index)
-        wanted = page_size(request.max_frames, FRAMES_DEFAULT, FRAMES_MAX)
+        wanted = min(request.max_frames or FRAMES_DEFAULT, FRAMES_MAX)
         frames = await self._ledger.frames(name, request.after_index, wanted + 1)
         reply = pb.DumpFramesResponse()
         room = ITEMS_BYTES_MAX

@@ -172,9 +172,14 @@ async def test_bad_arguments_of_a_list(place: Path) -> None:
     All that is wrong with a request is told at once, by field.
     """
     async with served(place) as at:
-        request = pb.ListPartitionsRequest(filter=9, order=9, page_size=-1)  # type: ignore[arg-type]
+        request = pb.ListPartitionsRequest(filter=9, order=9)  # type: ignore[arg-type]
         error = await refusal(at.stub.ListPartitions(request))
-        assert [each.field for each in error.violations] == ["filter", "order", "page_size"]
+        assert [each.field for each in error.violations] == ["filter", "order"]
+        for call in (
+            at.stub.ListPartitions(pb.ListPartitionsRequest(page_size=-1)),
+            at.stub.ListBlocks(pb.ListBlocksRequest(partition=DAY, page_size=-1)),
+        ):
+            assert [each.field for each in (await refusal(call)).violations] == ["page_size"]
 
 
 async def test_one_partition_with_its_manifest(place: Path) -> None:
