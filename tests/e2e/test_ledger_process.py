@@ -213,7 +213,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """
     place = tmp_path / "small"
     place.mkdir()
-    command = [need("mount"), "-t", "tmpfs", "-o", "size=4m", "tmpfs", place]
+    command: list[str | Path] = [need("mount"), "-t", "tmpfs", "-o", "size=4m", "tmpfs", place]
     mounted = subprocess.run(command, capture_output=True, check=False, text=True)
     if mounted.returncode:
         skip_aloud(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
@@ -306,3 +306,27 @@ async def test_a_failed_sync_ends_the_process(tmp_path: Path) -> None:
         assert len(await everything(client.read_partition(TODAY, validate=True))) == 50
         assert (await everything(client.verify(TODAY)))[-1].intact
         assert (await client.seal(TODAY, force=True)).partition.is_sealed
+
+
+def peak_bytes(server: ServerProcess) -> int:
+    """
+    Return the most memory that a process has had so far.
+    """
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+async def test_reading_takes_bounded_memory(tmp_path: Path) -> None:
+    """
+    Sixty megabytes go through a server in messages of at most a mebibyte, and it never holds more than a few of them.
+    """
+    async with opened(tmp_path / "ledger", Clock(NOW)) as ledger:
+        for start in range(0, 240, 40):
+            await ledger.append(entries(range(start, start + 40), NOW, "x" * 250_000))
+    async with omen(tmp_path) as (server, client):
+        await everything(client.read_partition(TODAY, through_index=8, validate=True))
+        before, count = peak_bytes(server), 0
+        async for _ in client.read_partition(TODAY, validate=True):
+            count += 1
+        assert count == 240
+        assert peak_bytes(server) - before < 24 << 20
