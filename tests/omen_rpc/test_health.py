@@ -1,79 +1,125 @@
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from typing import Any
 
-from omen_rpc.health import LIVENESS, NOT_SERVING, READINESS, SERVING, Health, HealthCheckRequest
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-WRITES, READS = "omen.v1.SignalService", "omen.v1.LedgerService"
+from omen_rpc.health import DESCRIPTOR, NOT_SERVING, SERVICE_UNKNOWN, SERVING, Health, HealthListResponse
+from tests.hosting import Scripted, channel_to, hosted, refusal, unary
+
+NAMES = ["", "liveness", "readiness", "omen.v1.SignalService", "omen.v1.ServerInfoService"]
 
 
-async def statuses(health: Health) -> dict[str, Any]:
+def health_of(channel: grpc.aio.Channel) -> Any:
     """
-    Return what health says of each name.
+    Return the library's own client.
     """
-    reply: Any = await health.List(None, None)
-    return {name: each.status for name, each in reply.statuses.items()}
+    return health_pb2_grpc.HealthStub(channel)
 
 
-async def test_an_impaired_service_takes_readiness_with_it() -> None:
+def asking(name: str) -> health_pb2.HealthCheckRequest:
     """
-    While something keeps one service from its work, that one and the server as a whole are not ready; the rest serves.
+    Make the question for one name.
     """
-    health = Health([WRITES, READS])
-    health.set_ready(ready=True)
-    health.impair("disk full", [WRITES])
-    assert await statuses(health) == {
-        "": NOT_SERVING,
-        READINESS: NOT_SERVING,
-        WRITES: NOT_SERVING,
-        READS: SERVING,
-        LIVENESS: SERVING,
-    }
+    return health_pb2.HealthCheckRequest(service=name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_check_answers_for_every_name(name: str) -> None:
+    """
+    A serving server says SERVING to the library's own client for each name.
+    """
+    async with hosted(Scripted()) as server, channel_to(str(server.address)) as channel:
+        reply = await health_of(channel).Check(asking(name), timeout=5)
+    assert reply.status == SERVING
+
+
+async def test_check_of_an_unknown_name_is_not_found() -> None:
+    """
+    A name there is not is NOT_FOUND, with the name in the error.
+    """
+    async with hosted(Scripted()) as server, channel_to(str(server.address)) as channel:
+        error = await refusal(health_of(channel).Check(asking("nobody"), timeout=5))
+    assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, "HEALTH_NAME_UNKNOWN")
+    assert (error.metadata, error.domain) == ({"service": "nobody"}, "grpc.health.v1")
+
+
+async def test_list_answers_for_all() -> None:
+    """
+    List has every name and its state.
+    """
+    async with hosted(Scripted()) as server, channel_to(str(server.address)) as channel:
+        raw = await unary(channel, "/grpc.health.v1.Health/List")(b"", timeout=5)
+    statuses = HealthListResponse.FromString(raw).statuses
+    assert {name: statuses[name].status for name in statuses} == dict.fromkeys(NAMES, SERVING)
+
+
+async def test_watch_tells_every_change() -> None:
+    """
+    Watch says the state at once, NOT_SERVING as soon as draining begins, and ends before the port closes.
+    """
+    async with hosted(Scripted()) as server, channel_to(str(server.address)) as channel:
+        stub = health_of(channel)
+        watches = {name: stub.Watch(asking(name)) for name in (*NAMES, "nobody")}
+        first = {name: await next_status(watch) for name, watch in watches.items()}
+        server.stop()
+        told = [name for name in NAMES if name != "liveness"]
+        second = {name: await next_status(watches[name]) for name in told}
+        codes = {await asyncio.wait_for(watch.code(), 5) for watch in watches.values()}
+    assert first == dict.fromkeys(NAMES, SERVING) | {"nobody": SERVICE_UNKNOWN}
+    assert second == dict.fromkeys(told, NOT_SERVING)
+    assert codes == {grpc.StatusCode.OK}
+
+
+async def next_status(watch: Any) -> Any:
+    """
+    Return the next state that *watch* tells.
+    """
+    return (await asyncio.wait_for(watch.read(), 5)).status
+
+
+async def test_liveness_does_not_wait_for_readiness() -> None:
+    """
+    While a server recovers it lives, is not ready, and says so of every service.
+    """
+    health = Health(["a.v1.A"])
     assert not health.ready
-    health.mend("disk full")
-    assert set((await statuses(health)).values()) == {SERVING}
+    reply: Any = await health.List(None, None)
+    states = reply.statuses
+    assert {name: states[name].status for name in states} == {
+        "liveness": SERVING,
+        "": NOT_SERVING,
+        "readiness": NOT_SERVING,
+        "a.v1.A": NOT_SERVING,
+    }
+    health.set_ready(ready=True)
     assert health.ready
 
 
-async def test_reasons_stand_by_themselves() -> None:
+async def test_close_waits_for_watchers_only_so_long() -> None:
     """
-    Mending one reason leaves the others, and mending what was never said changes nothing.
+    A watcher that does not take its last message in time is not waited for; when it comes to it, it is told still.
     """
-    health = Health([WRITES, READS])
+    health = Health([])
+    stuck, quick = health.Watch(asking(""), None), health.Watch(asking(""), None)
+    await anext(stuck)
+    await anext(quick)
     health.set_ready(ready=True)
-    health.impair("disk full", [WRITES])
-    health.impair("index behind", [READS])
-    health.mend("disk full")
-    health.mend("no such reason")
-    said = await statuses(health)
-    assert (said[WRITES], said[READS], said[READINESS]) == (SERVING, NOT_SERVING, NOT_SERVING)
+    last: Any = await anext(quick)
+    assert last.status == SERVING
+    await asyncio.wait_for(health.close(0.05), 5)
+    assert [reply async for reply in quick] == []
+    assert [reply.status async for reply in stuck] == [SERVING]  # type: ignore[attr-defined]
 
 
-async def test_draining_wins_over_mending() -> None:
+def test_description_is_the_librarys_with_list() -> None:
     """
-    A reason that goes away while the server drains makes nothing ready again; one that came before serving is heeded.
+    What is described is what the library describes, and List as it was published.
     """
-    health = Health([WRITES])
-    health.impair("disk full", [WRITES])
-    health.set_ready(ready=True)
-    assert not health.ready
-    health.set_ready(ready=False)
-    health.mend("disk full")
-    assert set((await statuses(health)).values()) == {SERVING, NOT_SERVING}
-    assert not health.ready
-
-
-async def test_watchers_are_told() -> None:
-    """
-    Whoever watches a service hears of it at once, both ways.
-    """
-    health = Health([WRITES])
-    health.set_ready(ready=True)
-    watch: AsyncIterator[Any] = health.Watch(HealthCheckRequest(service=WRITES), None)
-    async with aclosing(watch), asyncio.timeout(5):  # type: ignore[type-var]
-        assert (await anext(watch)).status == SERVING
-        health.impair("disk full", [WRITES])
-        assert (await anext(watch)).status == NOT_SERVING
-        health.mend("disk full")
-        assert (await anext(watch)).status == SERVING
+    assert [method.name for method in DESCRIPTOR.services_by_name["Health"].methods] == ["Check", "Watch", "List"]
+    ours = DESCRIPTOR.message_types_by_name["HealthCheckResponse"]
+    theirs = health_pb2.HealthCheckResponse.DESCRIPTOR
+    assert [(field.name, field.number) for field in ours.fields] == [(f.name, f.number) for f in theirs.fields]
+    statuses: Any = DESCRIPTOR.message_types_by_name["HealthListResponse"].fields_by_name["statuses"]
+    assert (statuses.number, statuses.message_type.GetOptions().map_entry) == (1, True)
