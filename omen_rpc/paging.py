@@ -14,6 +14,9 @@ from google.protobuf.message import Message
 
 from omen_rpc.errors import Reason, Violation, fault, invalid_fields
 
+RESPONSE_BYTES_MAX = 1 << 20
+# What the items of one message may take together: the rest is for the fields beside them.
+ITEMS_BYTES_MAX = RESPONSE_BYTES_MAX - 4096
 HASH_BYTES = 9
 PLACE_BYTES_MAX = 512
 
@@ -61,6 +64,13 @@ def page_number(request: Any) -> int:
     if not place.isascii() or not place.isdigit() or len(place) > 19:
         raise fault(Reason.ERROR_REASON_PAGE_TOKEN_INVALID)
     return int(place)
+
+
+def item_bytes(item: Message) -> int:
+    """
+    Return how many bytes *item* takes in a list, at most: itself, its field's number and its length.
+    """
+    return item.ByteSize() + 8
 
 
 def arguments_hash(request: Message) -> bytes:

@@ -8,7 +8,7 @@ What the services stand on is closed by whoever opened it, after that.
 import asyncio
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 import grpc
@@ -103,7 +103,7 @@ class Server:
         self.info.engine = engine
         self._gate.serve()
         self._health.set_ready(ready=True)
-        metrics.SERVER_READY.set(1)
+        self._count_ready()
         log.info("serving", address=str(self.address), engine=engine, metrics=str(self.web_address), pid=os.getpid())
         try:
             await self._told_to_stop.wait()
@@ -115,6 +115,30 @@ class Server:
         Do what the first signal does.
         """
         self._told_to_stop.set()
+
+    def impair(self, reason: str, services: Iterable[ServiceDescriptor]) -> None:
+        """
+        Say in health that *services* cannot do all of their work, until `mend` of the same reason. Calls go on.
+        """
+        self._health.impair(reason, [service.full_name for service in services])
+        self._count_ready()
+
+    def mend(self, reason: str) -> None:
+        """
+        Take back what `impair` said.
+        """
+        self._health.mend(reason)
+        self._count_ready()
+
+    async def give_up(self, grace_s: float) -> None:
+        """
+        Let nobody in any more and give the calls inside a moment to answer: the process is about to end, and not well.
+        """
+        self._health.set_ready(ready=False)
+        self._gate.refuse_new()
+        self._gate.end_streams()
+        if self._server is not None:
+            await self._server.stop(grace_s)
 
     async def close(self) -> None:
         """
@@ -143,7 +167,7 @@ class Server:
         settings = self.settings
         log.info("draining", pause_s=settings.drain_pause_s, timeout_s=settings.drain_timeout_s)
         self._health.set_ready(ready=False)
-        metrics.SERVER_READY.set(0)
+        self._count_ready()
         await asyncio.sleep(settings.drain_pause_s)
         self.draining.set()  # Whoever awaits a delivery answers with what it has.
         self._gate.refuse_new()
@@ -158,6 +182,9 @@ class Server:
             self._server = None
         await self._web.close()
         log.info("drained", streams_ended=ended)
+
+    def _count_ready(self) -> None:
+        metrics.SERVER_READY.set(self._health.ready)
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -7,13 +7,14 @@ import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from .durable import Disk
 from .entry import Codec
 from .errors import LedgerFull, LedgerPoisoned
 from .identity import ensure_identity, is_unused, read_identity
-from .journal import Journal
+from .journal import Journal, Synced, nobody
 from .ledger import Ledger, Opened
 from .live import LiveReader
 from .lock import WriterLock
@@ -36,21 +37,34 @@ async def open_ledger(
     settings: LedgerSettings | None = None,
     now: Callable[[], datetime] = utc_now,
     disk: Disk | None = None,
+    *,
+    synced: Callable[[Synced], None] = nobody,
 ) -> AsyncIterator[Ledger]:
     """
     Open the ledger in *directory* for writing, recovering it first; an absent or unused directory becomes a ledger.
 
+    *synced* is told of every group that a sync has made durable, in the writer's thread.
+
     Raises `LedgerLocked` while another process writes it, `NotALedger` for a directory that holds something else,
     `LedgerFull` when there is no room to recover, `LedgerPoisoned` when the disk fails: nothing was served then.
     """
-    ledger = Ledger(await asyncio.to_thread(_open, directory, codec, settings or LedgerSettings(), now, disk or Disk()))
+    open_here = partial(_open, directory, codec, settings or LedgerSettings(), now, disk or Disk(), synced=synced)
+    ledger = Ledger(await asyncio.to_thread(open_here))
     try:
         yield ledger
     finally:
         await ledger.close()
 
 
-def _open(directory: Path, codec: Codec, settings: LedgerSettings, now: Callable[[], datetime], disk: Disk) -> Opened:
+def _open(
+    directory: Path,
+    codec: Codec,
+    settings: LedgerSettings,
+    now: Callable[[], datetime],
+    disk: Disk,
+    *,
+    synced: Callable[[Synced], None],
+) -> Opened:
     root = str(directory.absolute())
     if is_unused(disk, root):
         directory.mkdir(parents=True, exist_ok=True)
@@ -59,7 +73,8 @@ def _open(directory: Path, codec: Codec, settings: LedgerSettings, now: Callable
     lock = WriterLock(disk, root)
     try:
         identity = ensure_identity(disk, root, now)
-        journal = Journal(disk, root, settings, now, _recover(disk, root, settings, codec))
+        recovered = _recover(disk, root, settings, codec)
+        journal = Journal(disk, root, settings, now, recovered, synced=synced)
         journal.keep_ballast()
     except OSError as error:
         lock.release()
@@ -70,7 +85,7 @@ def _open(directory: Path, codec: Codec, settings: LedgerSettings, now: Callable
         lock.release()
         raise
     reader = LiveReader(disk, root, codec, journal, journal.marks)
-    return Opened(root, disk, codec, settings, now, identity, lock, journal, reader)
+    return Opened(root, disk, codec, settings, now, identity, recovered, lock, journal, reader)
 
 
 def _recover(disk: Disk, root: str, settings: LedgerSettings, codec: Codec) -> Recovered:

@@ -28,6 +28,7 @@ from .live import LiveReader
 from .lock import WriterLock
 from .names import RECONCILED, date_of, late_of
 from .partition import Gap, partition_names, read_partition_files
+from .recovery import Recovered
 from .segment import Record
 from .settings import LedgerSettings
 from .writer import Writer
@@ -48,6 +49,7 @@ class Opened:
     settings: LedgerSettings
     now: Callable[[], datetime]
     identity: Identity
+    recovered: Recovered
     lock: WriterLock
     journal: Journal
     reader: LiveReader
@@ -62,7 +64,8 @@ class Ledger:
         self._root, self._disk, self._codec = opened.root, opened.disk, opened.codec
         self._settings, self._now = opened.settings, opened.now
         self._lock, self._journal, self._reader = opened.lock, opened.journal, opened.reader
-        self.identity = opened.identity
+        self.identity, self.recovered = opened.identity, opened.recovered
+        self.root = opened.root
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="ledger-reader")
         self._moved = asyncio.Event()
         self._sealing = asyncio.Lock()
@@ -95,6 +98,20 @@ class Ledger:
         Return the highest offset that survives a power cut. Everything at and below it is readable or a named gap.
         """
         return self._journal.durable_offset
+
+    @property
+    def written_offset(self) -> int:
+        """
+        Return the highest offset handed to the OS. What lies above the durable one may not survive.
+        """
+        return self._journal.written_offset
+
+    @property
+    def free_bytes(self) -> int:
+        """
+        Return how much may still be written.
+        """
+        return self._disk.free_bytes(self._root)
 
     @property
     def read_only(self) -> LedgerFull | None:
@@ -151,6 +168,12 @@ class Ledger:
         if include_late and late != name and late in self._journal.tails():
             async for batch in self._batches(partial(self._reader.partition, late, 0, 0, ())):
                 yield batch
+
+    def names(self) -> dict[str, bool]:
+        """
+        Return the name of every partition, oldest first, and whether it takes no more records.
+        """
+        return {name: tail.sealed for name, tail in sorted(self._journal.tails().items())}
 
     async def partitions(self) -> list[PartitionInfo]:
         """
@@ -225,14 +248,20 @@ class Ledger:
         """
         Seal what has been quiet for as long as the settings say, and return which partitions those were.
         """
-        due = [
-            name
-            for name, tail in self._journal.tails().items()
-            if not tail.sealed and tail.index and seal.is_due(name, tail.written_at, self._now(), self._settings)
-        ]
+        due = self.due()
         for name in due:
             await self.seal(name)
         return due
+
+    def due(self) -> list[str]:
+        """
+        Return the partitions that have been quiet for as long as the settings say, oldest first.
+        """
+        return [
+            name
+            for name, tail in sorted(self._journal.tails().items())
+            if not tail.sealed and tail.index and seal.is_due(name, tail.written_at, self._now(), self._settings)
+        ]
 
     async def verify(self, name: str) -> AsyncIterator[audit.Progress | audit.Verdict]:
         """

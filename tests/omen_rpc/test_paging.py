@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omen.v1.ledger_service_pb2 import ListBlocksRequest, ListPartitionsRequest
+from omen.v1.ledger_service_pb2 import ListBlocksRequest, ListPartitionsRequest, ListPartitionsResponse, Partition
 from omen_rpc.errors import InvalidRequest
-from omen_rpc.paging import page_number, page_place, page_size, page_token
+from omen_rpc.paging import item_bytes, page_number, page_place, page_size, page_token
 
 
 @given(place=st.text(min_size=1, max_size=100), partition=st.text(max_size=20), size=st.integers(0, 100))
@@ -65,3 +65,12 @@ def test_page_sizes_have_a_default_and_a_maximum() -> None:
     assert page_size(ListBlocksRequest(page_size=3), 100, 1000) == 3
     with pytest.raises(InvalidRequest):
         page_size(ListBlocksRequest(page_size=-1), 100, 1000)
+
+
+@given(texts=st.lists(st.text(max_size=300), max_size=20))
+def test_items_take_no_more_than_they_are_said_to(texts: list[str]) -> None:
+    """
+    A list of items takes at most the sum of what its items are counted as.
+    """
+    items = [Partition(partition=text) for text in texts]
+    assert ListPartitionsResponse(partitions=items).ByteSize() <= sum(item_bytes(item) for item in items)
