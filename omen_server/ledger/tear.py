@@ -94,11 +94,13 @@ def find_tears(
     that look torn were damaged by something else, and neither is cut.
     """
     tears = [_tear(tail) for tail in tails]
+    if sum(tear is not None for tear in tears) > 1:
+        return [None] * len(tears)
     for at, (tail, tear) in enumerate(zip(tails, tears, strict=True)):
         rest = [other.files for other in tails if other is not tail]
         if tear is not None and _proven_lost(disk, tail, tear, [*rest, *others], codec):
             tears[at] = None
-    return tears if sum(tear is not None for tear in tears) <= 1 else [None] * len(tears)
+    return tears
 
 
 def _tear(tail: TailScan) -> Damage | None:
