@@ -145,12 +145,13 @@ class Walk:
 
 
 def merge(
-    walks: Iterable[tuple[int, Callable[[], Iterable[Record | Gap]]]], after_offset: int, through_offset: int
+    walks: Iterable[tuple[int, Callable[[], Iterable[Record | Gap]]]], after_offset: int, through_offset: int | None
 ) -> Iterator[Record | Gap]:
     """
     Yield the records of several partitions in the order of offsets, with every hole between them named.
 
     Each walk comes with an offset that its first record does not lie below, and is begun when the merge gets there.
+    Without *through_offset* the merge ends with the last record, wherever that is.
     """
     waiting = sorted(walks, key=lambda walk: walk[0], reverse=True)
     running: list[tuple[Record, Iterator[Record | Gap]]] = []
@@ -162,14 +163,14 @@ def merge(
             _advance(iter(waiting.pop()[1]()), running, named, expected)
             continue
         record, rest = running.pop()
-        if record.position.offset > through_offset:
+        if through_offset is not None and record.position.offset > through_offset:
             break
         if record.position.offset > expected:
             yield _hole(named, expected, record.position.offset - 1)
         expected = record.position.offset + 1
         yield record
         _advance(rest, running, named, expected)
-    if expected <= through_offset:
+    if through_offset is not None and expected <= through_offset:
         yield _hole(named, expected, through_offset)
 
 
