@@ -23,7 +23,7 @@ from .errors import LedgerFull, LedgerPoisoned, PartitionDayNotOver, PartitionEm
 from .fingerprint import Block, Fingerprints
 from .frames import RawFrame, raw_frames
 from .identity import Identity, ensure_identity, is_unused, read_identity
-from .journal import Journal
+from .journal import Journal, Synced, nobody
 from .lock import WriterLock
 from .marks import Marks
 from .names import BALLAST, RECONCILED, date_of, late_of
@@ -54,15 +54,18 @@ async def open_ledger(
     settings: LedgerSettings | None = None,
     now: Callable[[], datetime] = utc_now,
     disk: Disk | None = None,
+    synced: Callable[[Synced], None] = nobody,
 ) -> AsyncIterator["Ledger"]:
     """
     Open the ledger in *directory* for writing, recovering it first; an absent or unused directory becomes a ledger.
+
+    *synced* is told of every group that a sync has made durable, in the writer's thread.
 
     Raises `LedgerLocked` while another process writes it, `NotALedger` for a directory that holds something else,
     `LedgerFull` when there is no room to recover, `LedgerPoisoned` when the disk fails: nothing was served then.
     """
     root = str(directory.absolute())
-    ledger = await asyncio.to_thread(_open, root, codec, settings or LedgerSettings(), now, disk or Disk())
+    ledger = await asyncio.to_thread(_open, root, codec, settings or LedgerSettings(), now, disk or Disk(), synced)
     ledger.start()
     try:
         yield ledger
@@ -70,7 +73,14 @@ async def open_ledger(
         await ledger.close()
 
 
-def _open(root: str, codec: Codec, settings: LedgerSettings, now: Callable[[], datetime], disk: Disk) -> "Ledger":
+def _open(
+    root: str,
+    codec: Codec,
+    settings: LedgerSettings,
+    now: Callable[[], datetime],
+    disk: Disk,
+    synced: Callable[[Synced], None],
+) -> "Ledger":
     if is_unused(disk, root):
         Path(root).mkdir(parents=True, exist_ok=True)
     else:
@@ -79,7 +89,8 @@ def _open(root: str, codec: Codec, settings: LedgerSettings, now: Callable[[], d
     try:
         identity = ensure_identity(disk, root, now)
         marks = Marks()
-        journal = Journal(disk, root, settings, now, _recover(disk, root, settings, codec), marks)
+        recovered = _recover(disk, root, settings, codec)
+        journal = Journal(disk, root, settings, now, recovered, marks, synced)
         journal.keep_ballast()
     except OSError as error:
         lock.release()
@@ -89,7 +100,7 @@ def _open(root: str, codec: Codec, settings: LedgerSettings, now: Callable[[], d
     except BaseException:
         lock.release()
         raise
-    return Ledger(root, disk, codec, settings, now, lock, journal, marks, identity)
+    return Ledger(root, disk, codec, settings, now, lock, journal, marks, identity, recovered)
 
 
 def _recover(disk: Disk, root: str, settings: LedgerSettings, codec: Codec) -> Recovered:
@@ -121,10 +132,12 @@ class Ledger:
         journal: Journal,
         marks: Marks,
         identity: Identity,
+        recovered: Recovered,
     ) -> None:
         self._root, self._disk, self._codec, self._settings, self._now = root, disk, codec, settings, now
         self._lock, self._journal, self._marks = lock, journal, marks
         self.identity = identity
+        self.recovered = recovered
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="ledger-reader")
         self._moved = asyncio.Event()
         self._sealing = asyncio.Lock()
@@ -162,6 +175,13 @@ class Ledger:
         Return the highest offset that survives a power cut. Everything at and below it is readable or a named gap.
         """
         return self._journal.durable_offset
+
+    @property
+    def written_offset(self) -> int:
+        """
+        Return the highest offset handed to the OS. What lies above the durable one may not survive.
+        """
+        return self._journal.written_offset
 
     @property
     def read_only(self) -> LedgerFull | None:
@@ -219,6 +239,12 @@ class Ledger:
             async for batch in self._batches(partial(self._selected, late, 0, 0, ())):
                 yield batch
 
+    def names(self) -> dict[str, bool]:
+        """
+        Return the name of every partition, oldest first, and whether it takes no more records.
+        """
+        return {name: tail.sealed for name, tail in sorted(self._journal.tails().items())}
+
     async def partitions(self) -> list[PartitionInfo]:
         """
         Return every partition, archived and deleted ones too, oldest first.
@@ -264,9 +290,10 @@ class Ledger:
 
     async def gaps(self, name: str) -> list[Gap]:
         """
-        Return a partition's gaps: reads all of it, once for what is there now.
+        Return a partition's gaps as of its last count: the ones that its fingerprints leave out.
         """
-        return [item async for batch in self.read_partition(name) for item in batch if isinstance(item, Gap)]
+        self._check_known(name)
+        return list((await self._count(await self._run(read_partition_files, self._disk, self._root, name))).gaps)
 
     async def seal(self, name: str, *, force: bool = False) -> tuple[PartitionInfo, bool]:
         """
@@ -293,14 +320,20 @@ class Ledger:
         """
         Seal what has been quiet for as long as the settings say, and return which partitions those were.
         """
-        due = [
-            name
-            for name, tail in self._journal.tails().items()
-            if not tail.sealed and tail.index and seal.is_due(name, tail.written_at, self._now(), self._settings)
-        ]
+        due = self.due()
         for name in due:
             await self.seal(name)
         return due
+
+    def due(self) -> list[str]:
+        """
+        Return the partitions that have been quiet for as long as the settings say, oldest first.
+        """
+        return [
+            name
+            for name, tail in sorted(self._journal.tails().items())
+            if not tail.sealed and tail.index and seal.is_due(name, tail.written_at, self._now(), self._settings)
+        ]
 
     async def verify(self, name: str) -> AsyncIterator[audit.Progress | audit.Verdict]:
         """

@@ -6,11 +6,12 @@ does not fit, or claims more than there is.
 """
 
 import hashlib
+import json
 import struct
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from zlib import crc32
 
 from omen_rpc.position import BLOCK_POSITIONS, block_of
@@ -22,8 +23,8 @@ from .partition import Gap
 from .reader import Walk
 from .segment import Record
 
-_HEAD = struct.Struct(">8sQQQQI")
-_MAGIC = b"OMENBLK1"
+_HEAD = struct.Struct(">8sQQQQQI")
+_MAGIC = b"OMENBLK2"
 _BLOCK_WORDS = 3
 
 
@@ -44,7 +45,8 @@ class Fingerprints:
     """
     The sums of one partition, as far as they were asked for.
 
-    `words` holds count, high and low of each block; `ids` a hash of each record's signal, for counting different ones.
+    `words` holds count, high and low of each block; `ids` a hash of each record's signal, for counting different ones;
+    `gaps` what was not there to be summed up.
     """
 
     directory: str
@@ -53,6 +55,7 @@ class Fingerprints:
     first_offset: int = 0
     words: "array[int]" = field(default_factory=lambda: array("Q"))
     ids: "array[int]" = field(default_factory=lambda: array("Q"))
+    gaps: list[Gap] = field(default_factory=list)
     _distinct: tuple[int, int] = (0, 0)
 
     @classmethod
@@ -63,21 +66,27 @@ class Fingerprints:
         data = disk.read(f"{directory}/{BLOCKS}") if disk.size(f"{directory}/{BLOCKS}") else b""
         if len(data) < _HEAD.size:
             return cls(directory)
-        magic, through, lost, first_offset, blocks, checksum = _HEAD.unpack_from(data)
+        magic, through, lost, first_offset, blocks, records, checksum = _HEAD.unpack_from(data)
         body = data[_HEAD.size :]
-        if magic != _MAGIC or crc32(body, crc32(data[: _HEAD.size - 4])) != checksum or len(body) % 8:
+        if magic != _MAGIC or crc32(body, crc32(data[: _HEAD.size - 4])) != checksum:
             return cls(directory)
         words, ids = array("Q"), array("Q")
-        words.frombytes(body[: blocks * _BLOCK_WORDS * 8])
-        ids.frombytes(body[blocks * _BLOCK_WORDS * 8 :])
-        return cls(directory, through, lost, first_offset, words, ids)
+        ids_at = blocks * _BLOCK_WORDS * 8
+        gaps_at = ids_at + records * 8
+        words.frombytes(body[:ids_at])
+        ids.frombytes(body[ids_at:gaps_at])
+        return cls(
+            directory, through, lost, first_offset, words, ids, [Gap(**gap) for gap in json.loads(body[gaps_at:])]
+        )
 
     def save(self, disk: Disk) -> None:
         """
         Keep the sums. Losing them costs time only, so no failure here is anybody's error.
         """
-        body = self.words.tobytes() + self.ids.tobytes()
-        head = _HEAD.pack(_MAGIC, self.through, self.lost, self.first_offset, len(self.words) // _BLOCK_WORDS, 0)[:-4]
+        gaps = json.dumps([asdict(gap) for gap in self.gaps]).encode()
+        body = self.words.tobytes() + self.ids.tobytes() + gaps
+        blocks = len(self.words) // _BLOCK_WORDS
+        head = _HEAD.pack(_MAGIC, self.through, self.lost, self.first_offset, blocks, len(self.ids), 0)[:-4]
         with suppress(OSError):
             replace_file(disk, f"{self.directory}/{BLOCKS}", head + crc32(body, crc32(head)).to_bytes(4, "big") + body)
 
@@ -89,6 +98,7 @@ class Fingerprints:
             if isinstance(item, Gap):
                 self.lost += 0 if item.skipped else item.last_index - item.first_index + 1
                 self.through = item.last_index
+                self.gaps.append(item)
             else:
                 self._add(item, codec)
 

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from time import perf_counter
 from typing import NamedTuple, NoReturn
 
 from omen_rpc.position import Position
@@ -46,6 +47,22 @@ class _Group(NamedTuple):
     size_bytes: int
 
 
+class Synced(NamedTuple):
+    """
+    What one sync has made durable, and how long it took.
+    """
+
+    records: int
+    size_bytes: int
+    seconds: float
+
+
+def nobody(_synced: Synced) -> None:
+    """
+    Listen to nothing.
+    """
+
+
 class Journal:
     """
     Gives records their places and makes them durable, group by group.
@@ -61,6 +78,7 @@ class Journal:
         now: Callable[[], datetime],
         recovered: Recovered,
         marks: Marks,
+        synced: Callable[[Synced], None] = nobody,
     ) -> None:
         self._disk = disk
         self._root = root
@@ -68,7 +86,8 @@ class Journal:
         self._now = now
         self._tails = recovered.tails
         self._marks = marks
-        self.durable_offset = recovered.last_offset
+        self._synced = synced
+        self.durable_offset = self.written_offset = recovered.last_offset
         self.limits = {name: _limit(tail) for name, tail in self._tails.items()}
         self.poison: LedgerPoisoned | None = None
         self.full: LedgerFull | None = None
@@ -258,15 +277,18 @@ class Journal:
             if error.errno != errno.EIO:
                 self._take_back(tail, tail.fd)
             raise
+        start, last = tail.size_bytes, group.positions[-1]
+        self.written_offset = last.offset
+        began_s = perf_counter()
         settle_data(self._disk, tail.fd)
-        start = tail.size_bytes
-        last = group.positions[-1]
+        took_s = perf_counter() - began_s
         tail.size_bytes += group.size_bytes
         tail.record += len(group.positions)
         tail.index, tail.offset, tail.written_at = last.index, last.offset, last.written_at
         self._marks.note(tail.partition, tail.ordinal, group.positions[0], start)
         self.limits[tail.partition] = _limit(tail)
         self.durable_offset = last.offset
+        self._synced(Synced(len(group.positions), group.size_bytes, took_s))
 
     def _take_back(self, tail: PartitionTail, fd: int) -> None:
         """

@@ -13,7 +13,15 @@ from .durable import TEMPORARY, Disk, make_directory, replace_file, settle_direc
 from .entry import Codec, sequence_of
 from .format import HEADER_BYTES, PARTIAL_HEADER, Damage
 from .names import CURRENT, QUARANTINE, is_partition, segment_name
-from .partition import Gap, PartitionFiles, current_ordinal, partition_names, read_partition_files, write_gaps
+from .partition import (
+    Gap,
+    PartitionFiles,
+    current_ordinal,
+    partition_names,
+    read_gaps,
+    read_partition_files,
+    write_gaps,
+)
 from .segment import Record
 from .settings import LedgerSettings
 from .tear import TailScan, find_tears, scan_tail
@@ -49,6 +57,9 @@ class Recovered:
 
     tails: dict[str, PartitionTail]
     last_offset: int
+    rewritten_bytes: int = 0
+    quarantined_bytes: int = 0
+    skipped: tuple[Gap, ...] = ()
 
 
 def recover(disk: Disk, root: str, settings: LedgerSettings, codec: Codec) -> Recovered:
@@ -59,8 +70,10 @@ def recover(disk: Disk, root: str, settings: LedgerSettings, codec: Codec) -> Re
     partitions = [read_partition_files(disk, root, name) for name in partition_names(disk, root)]
     closed = [files for files in partitions if files.sealed]
     scans = [scan_tail(disk, files, codec) for files in partitions if not files.sealed]
+    quarantined = 0
     for tail, tear in zip(scans, find_tears(disk, scans, closed, codec), strict=True):
         if tear is not None:
+            quarantined += len(tail.data) - tear.start
             _quarantine(disk, root, tail, tear)
             tail.cut_at(tear)
         _rewrite(disk, tail)
@@ -83,7 +96,8 @@ def recover(disk: Disk, root: str, settings: LedgerSettings, codec: Codec) -> Re
     for tail in scans:
         if seal.finish(disk, root, tail.files.name):
             tails[tail.files.name].sealed = read_partition_files(disk, root, tail.files.name).sealed
-    return Recovered(tails, last_offset)
+    skipped = tuple(gap for tail in scans for gap in read_gaps(disk, tail.files.directory) if gap.skipped)
+    return Recovered(tails, last_offset, sum(len(tail.data) for tail in scans), quarantined, skipped)
 
 
 def _sweep(disk: Disk, root: str) -> None:

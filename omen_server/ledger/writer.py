@@ -86,6 +86,8 @@ class Writer:
         done: Future[Answer] = Future()
 
         def run() -> None:
+            if not done.set_running_or_notify_cancel():
+                return  # Whoever gave the order went away before its turn came.
             try:
                 done.set_result(step())
             except Exception as error:  # noqa: BLE001 - whoever gave the order gets it, whatever it is.

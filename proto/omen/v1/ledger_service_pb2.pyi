@@ -170,6 +170,7 @@ class Partition(_message.Message):
     LAST_OFFSET_FIELD_NUMBER: _builtins.int
     RECONCILED_THROUGH_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SEGMENT_COUNT_FIELD_NUMBER: _builtins.int
     partition_date: _builtins.str
     """The UTC date, `YYYY-MM-DD`."""
     is_sealed: _builtins.bool
@@ -202,9 +203,11 @@ class Partition(_message.Message):
     """The position up to which the reconciler has proven it complete; 0 when never."""
     size_bytes: _builtins.int
     """Bytes on disk."""
+    segment_count: _builtins.int
+    """How many files it has in all."""
     @_builtins.property
     def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Segment]:
-        """Its files."""
+        """Its files, oldest first; the first 1,000 of them."""
 
     @_builtins.property
     def sealed_at(self) -> _timestamp_pb2.Timestamp:
@@ -231,10 +234,11 @@ class Partition(_message.Message):
         last_offset: _builtins.int = ...,
         reconciled_through: _builtins.int = ...,
         size_bytes: _builtins.int = ...,
+        segment_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sealed_at", b"sealed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrupt_count", b"corrupt_count", "distinct_signal_ids", b"distinct_signal_ids", "first_offset", b"first_offset", "highwater_sequence", b"highwater_sequence", "is_late", b"is_late", "is_sealed", b"is_sealed", "last_ledger_sequence", b"last_ledger_sequence", "last_offset", b"last_offset", "manifest_revision", b"manifest_revision", "merkle_root", b"merkle_root", "partition", b"partition", "partition_date", b"partition_date", "reconciled_through", b"reconciled_through", "sealed_at", b"sealed_at", "segments", b"segments", "size_bytes", b"size_bytes", "state", b"state", "total_records", b"total_records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrupt_count", b"corrupt_count", "distinct_signal_ids", b"distinct_signal_ids", "first_offset", b"first_offset", "highwater_sequence", b"highwater_sequence", "is_late", b"is_late", "is_sealed", b"is_sealed", "last_ledger_sequence", b"last_ledger_sequence", "last_offset", b"last_offset", "manifest_revision", b"manifest_revision", "merkle_root", b"merkle_root", "partition", b"partition", "partition_date", b"partition_date", "reconciled_through", b"reconciled_through", "sealed_at", b"sealed_at", "segment_count", b"segment_count", "segments", b"segments", "size_bytes", b"size_bytes", "state", b"state", "total_records", b"total_records"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -375,15 +379,18 @@ class GetPartitionResponse(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     GAPS_FIELD_NUMBER: _builtins.int
     MANIFEST_JSON_FIELD_NUMBER: _builtins.int
+    GAP_COUNT_FIELD_NUMBER: _builtins.int
     manifest_json: _builtins.str
-    """The manifest, as the file has it; empty until sealed."""
+    """The manifest, as the file has it; empty until sealed, and when the message has no room for it."""
+    gap_count: _builtins.int
+    """How many gaps it has in all."""
     @_builtins.property
     def partition(self) -> Global___Partition:
         """The partition."""
 
     @_builtins.property
     def gaps(self) -> _containers.RepeatedCompositeFieldContainer[_position_pb2.LedgerGap]:
-        """Its gaps."""
+        """Its gaps; the first 1,000 of them."""
 
     def __init__(
         self,
@@ -391,10 +398,11 @@ class GetPartitionResponse(_message.Message):
         partition: Global___Partition | None = ...,
         gaps: _abc.Iterable[_position_pb2.LedgerGap] | None = ...,
         manifest_json: _builtins.str = ...,
+        gap_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["partition", b"partition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gaps", b"gaps", "manifest_json", b"manifest_json", "partition", b"partition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gap_count", b"gap_count", "gaps", b"gaps", "manifest_json", b"manifest_json", "partition", b"partition"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1046,7 +1054,7 @@ class ProveInclusionResponse(_message.Message):
 
     @_builtins.property
     def event(self) -> _signal_pb2.SignalEvent:
-        """The same record, decoded."""
+        """The same record, decoded; absent when the message has no room for both."""
 
     def __init__(
         self,
@@ -1289,18 +1297,22 @@ class RunLifecycleResponse(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     STEPS_FIELD_NUMBER: _builtins.int
+    STEP_COUNT_FIELD_NUMBER: _builtins.int
+    step_count: _builtins.int
+    """How many steps there are in all."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunLifecycleResponse.LifecycleStep]:
-        """What was done, or would be."""
+        """What was done, or would be; the first 2,000 steps."""
 
     def __init__(
         self,
         *,
         steps: _abc.Iterable[Global___RunLifecycleResponse.LifecycleStep] | None = ...,
+        step_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["step_count", b"step_count", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
