@@ -35,8 +35,8 @@ def lifecycle(
     """
     Say which sealed partitions are old enough to be compressed, archived or deleted, or do it with --apply.
 
-    Running it again goes on where an interruption left it. With --apply it is refused while a process writes the ledger:
-    a running server does this by itself.
+    Running it again goes on where an interruption left it. With --apply it is refused while a process writes the
+    ledger: a running server does this by itself.
 
     Example: omen ledger lifecycle .omen --dry-run
 

@@ -76,7 +76,8 @@ def refusals() -> Iterator[None]:
         raise exits.Stopped(exits.NOT_ALLOWED, "NOT_ALLOWED", str(error), "Run it as the ledger's owner.") from error
     except FileNotFoundError as error:
         # Beside a server the lifecycle may move or delete a partition between listing and reading it.
-        raise exits.Stopped(exits.NOT_FOUND, "FILE_GONE", str(error), "The ledger has changed; run it again.") from error
+        remedy = "The ledger has changed; run it again."
+        raise exits.Stopped(exits.NOT_FOUND, "FILE_GONE", str(error), remedy) from error
     except OSError as error:
         raise exits.Stopped(exits.PROBLEM, "DISK_FAILED", str(error), "See what the system's log says.") from error
 

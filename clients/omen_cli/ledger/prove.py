@@ -9,6 +9,7 @@ from omen_cli import exits
 from omen_cli.ledger.place import opened
 from omen_cli.options import Output
 from omen_cli.output import print_one
+from omen_rpc.signal_codec import CodecError, decode
 from omen_server.ledger.audit import Proof
 from omen_server.ledger.merkle import root_from_path
 
@@ -98,20 +99,19 @@ def refuted(row: Any, root: str = "") -> str:
     try:
         payload, path = bytes.fromhex(row["payload"]), [bytes.fromhex(node) for node in row["audit_path"]]
         index, size, stated = int(row["leaf_index"]), int(row["tree_size"]), bytes.fromhex(row["merkle_root"])
-        signal_id = row["signal_id"]
+        signal_id = str(row["signal_id"])
     except (KeyError, TypeError, ValueError) as error:
         return f"it is no proof: {type(error).__name__} at {error}"
     if not 0 <= index < size:
         return f"leaf {index} is not in a tree of {size}"
-    if len(path) != path_length(index, size) or any(len(node) != hashlib.sha256().digest_size for node in path):
-        return "the path has not the length that this place in the tree asks for"
-    if root_from_path(payload, index, size, path) != stated:
-        return "the payload and the path do not lead to the root"
-    if root and root.lower() != stated.hex():
-        return f"it leads to another root than {root}"
-    if not isinstance(signal_id, str) or signal_id_of(payload) != signal_id:
-        return f"the payload is not that of {signal_id}"
-    return ""
+    fits = len(path) == path_length(index, size) and all(len(node) == len(stated) for node in path)
+    checks = (
+        (fits, "the path has not the length that this place in the tree asks for"),
+        (fits and root_from_path(payload, index, size, path) == stated, "the payload does not lead to the root"),
+        (not root or root.lower() == stated.hex(), f"it leads to another root than {root}"),
+        (signal_id_of(payload) == signal_id, f"the payload is not that of {signal_id}"),
+    )
+    return next((why for holds, why in checks if not holds), "")
 
 
 def path_length(index: int, size: int) -> int:
@@ -126,8 +126,6 @@ def signal_id_of(payload: bytes) -> str:
     """
     Return whose record a payload is, or nothing when it holds no signal event.
     """
-    from omen_rpc.signal_codec import CodecError, decode  # noqa: PLC0415
-
     try:
         return str(decode(payload).signal_id)
     except CodecError:

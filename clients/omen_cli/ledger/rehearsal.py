@@ -1,7 +1,7 @@
 """
 A disk on which nothing happens: what a repair would change is kept beside the ledger's files and read from there.
 
-The repair itself runs on it, the very code that the next start of the server runs, so a dry run cannot be wrong about it.
+The repair itself runs on it, the code that the next start of the server runs, so a dry run cannot be wrong about it.
 """
 
 import os

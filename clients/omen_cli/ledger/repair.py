@@ -34,8 +34,8 @@ def repair(directory: Directory, *, apply: Apply = False, output: Output = "text
     """
     Say what the next start would do to a ledger that a crash left behind, or do it now; torn bytes go to quarantine.
 
-    It is the server's own recovery. Damage that is no torn tail stays where it is: readers name it as a gap, and no tool
-    can bring it back. Refused while a process writes the ledger. A dry run exits 1 when there is something to repair.
+    It is the server's own recovery. Damage that is no torn tail stays where it is: readers name it as a gap, and no
+    tool can bring it back. Refused while a process writes the ledger. A dry run exits 1 when there is something to repair.
 
     Example: omen ledger repair .omen
 
