@@ -66,10 +66,7 @@ class Run:
         """
         Append some records and promise what the journal says is durable.
         """
-        entries = [
-            Entry(DAYS[day], Remembered(Note(f"OMEN-{at:06d}"), self.stamped, self.promises.tried))
-            for at in range(count)
-        ]
+        entries = [Entry(DAYS[day], Remembered(Note(f"OMEN-{at:06d}"), self.stamped, self.promises.tried)) for at in range(count)]
         try:
             self.journal.commit(self.journal.route(DAYS[day], set()), entries, [])
         except LedgerError as error:
@@ -138,11 +135,7 @@ def test_fault_at_every_call(fault: str, *, forever: bool) -> None:
         assert run.errors == [], (fault, at)
         for image in (kill(disk.state), power_cut(disk.state)):
             again = SimulatedDisk.holding(image)
-            promise_recovered(
-                again,
-                recover(again, ROOT, SETTINGS, NOTES),
-                Promises(dict(run.promises.kept), set(), run.promises.tried),
-            )
+            promise_recovered(again, recover(again, ROOT, SETTINGS, NOTES), Promises(dict(run.promises.kept), set(), run.promises.tried))
 
 
 class FailingDisk(Disk):

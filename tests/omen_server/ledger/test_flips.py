@@ -97,9 +97,7 @@ def assert_nothing_silent(items: list[Record | Gap], originals: dict[int, Record
     """
     readable = {item.position.index: item for item in items if isinstance(item, Record)}
     lost = set(originals) - set(readable)
-    in_gaps = {
-        index for item in items if isinstance(item, Gap) for index in range(item.first_index, item.last_index + 1)
-    }
+    in_gaps = {index for item in items if isinstance(item, Gap) for index in range(item.first_index, item.last_index + 1)}
     assert len(lost) == 1
     assert lost <= in_gaps
     for index, record in readable.items():
@@ -142,11 +140,7 @@ def test_flip_in_a_sealed_partition_is_named_by_verify(layout: str) -> None:
         assert isinstance(verdict, audit.Verdict)
         assert not verdict.intact
         fault = verdict.faults[0]
-        hit = next(
-            record
-            for record in originals.values()
-            if path.endswith(record.file) and record.byte_offset <= at < record.end
-        )
+        hit = next(record for record in originals.values() if path.endswith(record.file) and record.byte_offset <= at < record.end)
         assert (fault.partition, fault.file, fault.byte_offset) == (DAY, hit.file, hit.byte_offset)
         assert (fault.sequence, fault.index) == (hit.position.sequence, hit.position.index)
 
