@@ -78,8 +78,7 @@ def recover(disk: Disk, root: str, settings: LedgerSettings, codec: Codec) -> Re
             tail.cut_at(tear)
         _rewrite(disk, tail)
     # A name that was made before the crash may be visible and not durable; nothing may be pushed from below it.
-    for files in partitions:
-        settle_directory(disk, files.directory)
+    # Open partitions were synced by the rewrite, and a seal that a crash takes back is finished again from its manifest.
     settle_directory(disk, root)
     tails = {files.name: _sealed_tail(disk, files, codec) for files in closed}
     last_offset = max(

@@ -17,14 +17,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from pathlib import Path
 from random import Random
 
 from omen_rpc.position import Position
 from omen_server.ledger import audit, lifecycle, seal
 from omen_server.ledger.entry import Entry
-from omen_server.ledger.errors import LedgerError, LedgerPoisoned
+from omen_server.ledger.errors import LedgerError, LedgerWriteError
 from omen_server.ledger.journal import Journal
 from omen_server.ledger.marks import Marks
+from omen_server.ledger.names import is_late
 from omen_server.ledger.partition import partition_names, read_partition_files
 from omen_server.ledger.reader import Walk, merge
 from omen_server.ledger.recovery import Recovered, recover
@@ -67,18 +69,21 @@ class Remembered:
 @dataclass(slots=True)
 class Promises:
     """
-    What the outside has been told: records by offset, which partitions are sealed, and all that was ever tried.
+    What the outside has been told: records by offset, which partitions are sealed, and what was not appended.
+
+    `tried` is every payload that was ever stamped; nothing else may be read.
     """
 
     kept: dict[int, bytes] = field(default_factory=dict)
     sealed: set[str] = field(default_factory=set)
     tried: set[bytes] = field(default_factory=set)
+    refused: set[bytes] = field(default_factory=set)
 
     def copy(self) -> "Promises":
         """
         Return the promises as of now. What was tried may be shared: more of it excuses nothing that is checked here.
         """
-        return Promises(dict(self.kept), set(self.sealed), self.tried)
+        return Promises(dict(self.kept), set(self.sealed), self.tried, set(self.refused))
 
 
 @dataclass(slots=True)
@@ -126,7 +131,7 @@ class History:
         for _ in range(random.randint(3, 9)):
             step = random.choice((self._append, self._append, self._append, self._seal, self._restart, self._age))
             self.steps.append(step.__name__)
-            if random.random() < 0.12:
+            if random.random() < 0.3:
                 self.disk.faults = _some_fault(random)
             try:
                 step(random)
@@ -173,7 +178,14 @@ class History:
             entry = Entry(random.choice(DAYS), note)
             groups.setdefault(journal.route(entry.emitted_at, set()), []).append(entry)
         for partition, entries in groups.items():
-            journal.commit(partition, entries, [])
+            try:
+                journal.commit(partition, entries, [])
+            except LedgerWriteError:
+                # Nothing of this was appended: it may never be read.
+                self._observe()
+                beyond = [offset for offset in self.stamped if offset > journal.durable_offset]
+                self.promises.refused.update(self.stamped.pop(offset) for offset in beyond)
+                raise
             self._observe()
 
     def _seal(self, random: Random) -> None:
@@ -206,7 +218,7 @@ class History:
 def _some_fault(random: Random) -> Faults:
     kind = random.choice(("sync", "sync", "write", "any"))
     error = random.choice((5, 28))
-    return Faults(kind, random.randint(1, 6), error, forever=random.random() < 0.4, short=random.random() < 0.2)
+    return Faults(kind, random.choice((1, 1, 1, 2, 3, 4, 6, 9)), error, forever=random.random() < 0.4, short=random.random() < 0.2)
 
 
 def contents(disk: SimulatedDisk, last_offset: int) -> tuple[dict[int, Record], set[int]]:
@@ -224,6 +236,8 @@ def contents(disk: SimulatedDisk, last_offset: int) -> tuple[dict[int, Record], 
         if isinstance(item, Record):
             found[item.position.offset] = item
         else:
+            if "_CURRENT" in item.reason:
+                raise Violation(f"No crash takes away a segment: {item}")
             gaps.update(range(item.first_offset, item.last_offset + 1))
     if sorted([*found, *gaps]) != list(range(1, last_offset + 1)):
         raise Violation(f"Offsets up to {last_offset} are neither read nor named as gaps")
@@ -252,6 +266,8 @@ def promise_recovered(disk: SimulatedDisk, recovered: Recovered, promises: Promi
             raise Violation(f"{position.partition} has position {position.index} at offset {offset}")
         if before is not None and position.sequence <= before.sequence:
             raise Violation(f"{position.partition} has sequence {position.sequence} twice or backwards")
+        if record.payload in promises.refused:
+            raise Violation(f"Offset {offset} holds a record whose producer was told that it was not appended")
         if record.payload not in promises.tried:
             raise Violation(f"Offset {offset} holds bytes that nobody wrote")
         last[position.partition] = position
@@ -259,18 +275,25 @@ def promise_recovered(disk: SimulatedDisk, recovered: Recovered, promises: Promi
     for name, tail in recovered.tails.items():
         if tail.index != (last[name].index if name in last else 0) and not gaps:
             raise Violation(f"{name} goes on at {tail.index}, its records end elsewhere")
-    for name in promises.sealed:
-        _hold_seal(disk, name)
+    for name in recovered.tails:
+        _hold_seal(disk, name, promises)
+    if lost := promises.sealed - recovered.tails.keys():
+        raise Violation(f"{lost} were sealed and are gone")
     return bool(gaps)
 
 
-def _hold_seal(disk: SimulatedDisk, name: str) -> None:
+def _hold_seal(disk: SimulatedDisk, name: str, promises: Promises) -> None:
     files = read_partition_files(disk, ROOT, name)
     if files.manifest is None:
-        raise Violation(f"{name} was sealed and is not any more")
+        if files.seal_present or name in promises.sealed:
+            raise Violation(f"{name} has a seal without its manifest, or was sealed and is not any more")
+        return
+    if not files.sealed and not is_late(name):
+        raise Violation(f"{name} was sealed and has taken more since")
     verdict = list(audit.verify(disk, ROOT, name, NOTES))[-1]
     if not isinstance(verdict, audit.Verdict) or (not verdict.intact and not files.manifest.gaps):
         raise Violation(f"{name} was sealed and does not verify: {verdict}")
+    promises.sealed.add(name)
 
 
 def check(disk: SimulatedDisk, promises: Promises, settings: LedgerSettings) -> bool:
@@ -311,15 +334,16 @@ def fingerprint(image: Image) -> bytes:
 @dataclass(slots=True)
 class Explorer:
     """
-    Visits states until enough distinct ones were checked.
+    Visits states until enough distinct ones were checked; of *only* one state, that one.
     """
 
     wanted: int
     per_crash: int = 24
     seen: set[bytes] = field(default_factory=set)
+    demands: set[tuple[bytes, int, frozenset[str]]] = field(default_factory=set)
     gaps: int = 0
     histories: int = 0
-    place: tuple[int, int, int] = (0, 0, 0)
+    only: tuple[int, int, int] | None = None
 
     def explore(self, seeds: Iterator[int]) -> None:
         """
@@ -361,11 +385,15 @@ class Explorer:
     def _visit(
         self, image: Image, promises: Promises, settings: LedgerSettings, place: tuple[int, int, int], steps: list[str]
     ) -> None:
-        key = fingerprint(image)
-        if key in self.seen:
+        if self.only is not None and place != self.only:
             return
+        key = fingerprint(image)
+        # The same bytes under stronger promises are checked again, and counted once.
+        demand = key, len(promises.kept), frozenset(promises.sealed)
+        if demand in self.demands:
+            return
+        self.demands.add(demand)
         self.seen.add(key)
-        self.place = place
         try:
             self.gaps += check(SimulatedDisk.holding(image), promises, settings)
         except (Violation, OSError, LedgerError, KeyError, ValueError, IndexError) as error:
@@ -399,22 +427,33 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("states", nargs="?", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--replay")
+    parser.add_argument("--replay", metavar="HISTORY:CRASH:STATE")
+    parser.add_argument("--digests", type=Path, help="where to leave what tells the states apart, 12 bytes each")
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     begin = time.perf_counter()
     explorer = Explorer(arguments.states)
-    seed = int(arguments.replay.split(":")[0]) if arguments.replay else arguments.seed
+    seeds = iter(range(arguments.seed, arguments.seed + (1 << 30)))
+    if arguments.replay:
+        history, crash, state = (int(part) for part in arguments.replay.split(":"))
+        explorer = Explorer(1 << 30, only=(history, crash, state))
+        seeds = iter((history,))
     try:
-        explorer.explore(iter(range(seed, seed + (1 if arguments.replay else 1 << 30))))
+        explorer.explore(seeds)
     except Violation as violation:
         sys.stdout.write(f"{violation}\n")
         return 1
     seconds = time.perf_counter() - begin
+    if arguments.digests:
+        arguments.digests.write_bytes(b"".join(explorer.seen))
     sys.stdout.write(
-        f"{len(explorer.seen)} states of {explorer.histories} histories in {seconds:.1f} s: none breaks a promise, "
+        f"{len(explorer.seen)} distinct states, {len(explorer.demands)} with what was promised, of {explorer.histories} "
+        f"histories in {seconds:.1f} s: none breaks a promise, "
         f"{explorer.gaps} have a gap over nothing promised\n"
     )
+    if arguments.replay and not explorer.seen:
+        sys.stdout.write("There is no such state; did the ledger change since?\n")
+        return 2
     return 0
 
 

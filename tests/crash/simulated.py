@@ -180,13 +180,23 @@ class SimulatedDisk(Disk):
         """
         See `Disk`.
         """
-        short = self._change("write")
-        piece = bytes(data[: max(1, len(data) // 2)] if short else data)
+        failed: OSError | None = None
+        short = False
+        try:
+            short = self._change("write")
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            failed = error
+        # A disk that fills up has taken a part of what it then refuses.
+        piece = bytes(data[: max(1, len(data) // 2)] if short or failed is not None else data)
         inode = self._descriptors[fd]
         content = self.state.inodes[inode]
         cache = content.cache.ljust(at, b"\0")
         cache = cache[:at] + piece + cache[at + len(piece) :]
         self.state.inodes[inode] = replace(content, cache=cache, pending=(*content.pending, (at, piece)))
+        if failed is not None:
+            raise failed
         return len(piece)
 
     def truncate(self, fd: int, size: int) -> None:

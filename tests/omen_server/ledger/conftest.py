@@ -55,6 +55,13 @@ def opened(place: Path, clock: Clock) -> Opener:
     """
     Return what opens the ledger, again and again, with the limits a test wants.
     """
+    return opener(place, clock)
+
+
+def opener(place: Path, clock: Clock) -> Opener:
+    """
+    Return the same for anybody.
+    """
 
     @asynccontextmanager
     async def open_here(disk: Disk | None = None, **limits: float) -> AsyncIterator[Ledger]:
