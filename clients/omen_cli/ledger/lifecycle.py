@@ -11,7 +11,6 @@ from omen_cli.ledger.repair import Apply
 from omen_cli.options import Output
 from omen_cli.output import Row, print_rows, say
 from omen_server.ledger.durable import Disk
-from omen_server.ledger.identity import read_identity
 from omen_server.ledger.lifecycle import run
 from omen_server.ledger.lock import WriterLock
 from omen_server.ledger.partition import partition_names
@@ -45,7 +44,6 @@ def lifecycle(
     settings = LedgerSettings(hot_days=hot_days, warm_days=warm_days, retention_days=retention_days)
     with refusals():
         root, disk = str(find(directory)), Disk()
-        read_identity(disk, root)
         if apply:
             lock = WriterLock(disk, root)
             try:

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from omen_cli import exits
 from omen_server.ledger import errors
 from omen_server.ledger.durable import Disk
+from omen_server.ledger.identity import read_identity
 from omen_server.ledger.lock import holder, is_locked
 from omen_server.ledger.names import IDENTITY
 from omen_server.ledger.offline import OfflineLedger
@@ -35,6 +36,7 @@ REMEDIES: dict[type[errors.LedgerError], str] = {
     errors.LedgerLocked: "Stop that process first; reading tools work beside it.",
     errors.LedgerFull: "Free some space and run it again.",
 }
+DAMAGED_IDENTITY = "Put _LEDGER.json back from a backup of this very ledger, or restore the backup elsewhere."
 DAMAGED = "Keep the directory as it is and run omen ledger verify on it."
 
 
@@ -53,10 +55,21 @@ def find(directory: Path) -> Path:
     """
     for place in (directory, directory / "ledger"):
         if (place / IDENTITY).exists():
-            return place.absolute()
+            return _checked(place.absolute())
     if not directory.exists():
         raise exits.Stopped(exits.NOT_FOUND, "NO_SUCH_DIRECTORY", f"there is no {directory}", "Check the path.")
     raise errors.NotALedger(str(directory), f"it has no {IDENTITY}")
+
+
+def _checked(root: Path) -> Path:
+    """
+    Return *root* when its identity can be read. When it cannot, this was a ledger, and something happened to it.
+    """
+    try:
+        read_identity(Disk(), str(root))
+    except errors.NotALedger as error:
+        raise exits.Stopped(exits.PROBLEM, "LEDGER_DAMAGED", f"{error}", DAMAGED_IDENTITY) from error
+    return root
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from omen_cli.ledger.rehearsal import Rehearsal
 from omen_cli.options import Output
 from omen_cli.output import print_one, print_rows, say
 from omen_server.ledger.durable import TEMPORARY, Disk
-from omen_server.ledger.identity import read_identity
 from omen_server.ledger.lock import WriterLock
 from omen_server.ledger.names import CURRENT, GAPS, QUARANTINE, SEALED, segment_ordinal
 from omen_server.ledger.recovery import recover
@@ -35,7 +34,7 @@ def repair(directory: Directory, *, apply: Apply = False, output: Output = "text
     Say what the next start would do to a ledger that a crash left behind, or do it now; torn bytes go to quarantine.
 
     It is the server's own recovery. Damage that is no torn tail stays where it is: readers name it as a gap, and no
-    tool can bring it back. Refused while a process writes the ledger. A dry run exits 1 when there is something to repair.
+    tool can bring it back. Refused while a process writes the ledger. A dry run that finds something to do exits 1.
 
     Example: omen ledger repair .omen
 
@@ -43,7 +42,6 @@ def repair(directory: Directory, *, apply: Apply = False, output: Output = "text
     """
     with refusals():
         root = find(directory)
-        read_identity(Disk(), str(root))
         check_unlocked(root)
         if apply:
             lock = WriterLock(Disk(), str(root))
