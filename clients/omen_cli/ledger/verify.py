@@ -11,8 +11,8 @@ from omen_cli.ledger.place import find as find_ledger
 from omen_cli.ledger.progress import Bar
 from omen_cli.options import Output
 from omen_cli.output import Form, Row, print_one, say
-from omen_server.ledger.audit import NOT_PROVEN, Progress, Verdict
-from omen_server.ledger.errors import PartitionNotFound
+from omen_server.ledger.audit import NOT_PROVEN, Fault, Progress, Verdict
+from omen_server.ledger.errors import PartitionDamaged, PartitionNotFound
 from omen_server.ledger.offline import OfflineLedger
 
 
@@ -74,10 +74,15 @@ def drive(check: Iterator[Progress | Verdict], name: str) -> Verdict:
     Run a verification to its end, showing how far it is.
     """
     with Bar(f"verifying {name}") as bar:
-        for step in check:
-            if isinstance(step, Verdict):
-                return step
-            bar.move(step.bytes_done, step.bytes_total, "bytes")
+        try:
+            for step in check:
+                if isinstance(step, Verdict):
+                    return step
+                bar.move(step.bytes_done, step.bytes_total, "bytes")
+        except PartitionDamaged as error:
+            # Not even where to look can be read: that is the verdict.
+            fault = Fault("metadata", error.partition, 0, 0, error.file, error.byte_offset, error.reason)
+            return Verdict(name, 0, "", (fault,), 1)
     raise AssertionError("a verification without a verdict")
 
 
