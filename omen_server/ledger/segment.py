@@ -66,7 +66,7 @@ def load_segment(disk: Disk, path: str) -> bytes:
 
 def _uncompressed(data: bytes) -> bytes:
     """
-    Return what can be uncompressed of *data*. Damage costs what lies behind it; hashes and missing positions tell of it.
+    Return what can be uncompressed of *data*. Damage costs what lies behind it; hashes and lost positions tell of it.
     """
     unpacked, unpack = bytearray(), zlib.decompressobj(16 + zlib.MAX_WBITS)
     for at in range(0, len(data), UNPACKED_BYTES):
