@@ -6,10 +6,10 @@ from cyclopts import Parameter
 
 from omen_cli import exits
 from omen_cli.ledger.place import Directory, find, refusals
-from omen_cli.ledger.progress import Bar
 from omen_cli.ledger.repair import Apply
 from omen_cli.options import Output
 from omen_cli.output import Row, print_rows, say
+from omen_cli.progress import Bar
 from omen_server.ledger.durable import Disk
 from omen_server.ledger.lifecycle import run
 from omen_server.ledger.lock import WriterLock

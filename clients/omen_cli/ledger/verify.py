@@ -8,9 +8,9 @@ from cyclopts import Parameter
 from omen_cli import exits
 from omen_cli.ledger.place import Directory, opened, writer
 from omen_cli.ledger.place import find as find_ledger
-from omen_cli.ledger.progress import Bar
 from omen_cli.options import Output
 from omen_cli.output import Form, Row, print_one, say
+from omen_cli.progress import Bar
 from omen_server.ledger.audit import NOT_PROVEN, Fault, Progress, Verdict
 from omen_server.ledger.errors import PartitionDamaged, PartitionNotFound
 from omen_server.ledger.offline import OfflineLedger
