@@ -40,8 +40,8 @@ VERBS = {  # verb → where it is; the order is the order of the help; two words
 }
 
 GROUPS = {  # group → what its verbs have in common
-    "ledger": "Check, read and mend a ledger's directory, offline or beside a running server.",
-    "bench": "Measure, with the machine and the settings beside the figures.",
+    "ledger": "Check and read, copy and mend a ledger's directory, offline or beside a running server.",
+    "bench": "Measure how fast it is, with the machine and the settings beside the figures.",
 }
 
 SUMMARY = """OMEN: signals written to a crash-safe ledger first, then pushed live, and reconciled.

@@ -1,6 +1,5 @@
 import json
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -189,7 +188,7 @@ def test_reading_tools_change_nothing(ledger: Path, state: str) -> None:
     elif state == "half-sealed":
         (ledger / DAY / "_SEALED").unlink()
     before = hashes(ledger)
-    tools: Sequence[Sequence[str | Path]] = (
+    tools: tuple[tuple[str | Path, ...], ...] = (
         ("verify", ledger),
         ("cat", ledger, NEXT_DAY),
         ("dump", ledger, NEXT_DAY),
