@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from omen_cli.ledger.prove import path_length
 from omen_cli.progress import Bar
 from tests.clients.command import omen
-from tests.clients.ledgers import DAY, flip, frame_starts, hashes, tear, write_small
+from tests.clients.ledgers import DAY, flip, frame_starts, hashes, tear
 from tests.processes import tree_environment
 
 NEXT_DAY = "2026-01-29"
@@ -190,7 +189,7 @@ def test_a_stranger_can_check_a_proof(ledger: Path, number: int) -> None:
         ("signal_id", "OMEN-000000008"),
         ("leaf_index", 7),
         ("leaf_index", 50),
-        ("tree_size", 49),
+        ("tree_size", 7),
         ("tree_size", 0),
         ("audit_path", []),
         ("merkle_root", "00" * 32),
@@ -232,16 +231,20 @@ def test_what_cannot_be_proven_or_checked_is_told(ledger: Path, tmp_path: Path) 
     assert (damaged.code, damaged.out) == (1, "")
 
 
-async def test_a_deleted_partition_verifies(tmp_path: Path) -> None:
+def test_a_deleted_partition_verifies(ledger: Path) -> None:
     """
-    What retention deleted behind its tombstone is no fault, and nothing is written by asking.
+    What retention deleted behind its tombstone is no fault; its manifests are still held to the seal.
     """
-    await write_small(tmp_path / "old", now=datetime(2026, 1, 29, 12, tzinfo=UTC))
-    for name in (DAY,):
-        (tmp_path / "old" / name / "_reconciled.json").write_text('{"reconciled_through": 50}')
-    done = omen("ledger", "lifecycle", tmp_path / "old", "--apply", "--retention-days", "0", "-o", "jsonl")
-    assert [json.loads(line)["action"] for line in done.out.splitlines()] == ["DELETE"] or done.code == 0
-    before = hashes(tmp_path / "old")
-    verified = omen("ledger", "verify", tmp_path / "old", "-o", "jsonl")
+    (ledger / DAY / "_reconciled.json").write_text('{"reconciled_through": 50}')
+    days = ("--hot-days", "9999", "--warm-days", "9999", "--retention-days", "0")
+    done = omen("ledger", "lifecycle", ledger, "--apply", *days, "-o", "jsonl")
+    assert json.loads(done.out)["action"] == "DELETE"
+    assert not list((ledger / DAY).glob("signals-*"))
+    before = hashes(ledger)
+    verified = omen("ledger", "verify", ledger)
     assert verified.code == 0, verified.out
-    assert hashes(tmp_path / "old") == before
+    assert "DELETED" in omen("ledger", "partitions", ledger).out
+    assert omen("ledger", "cat", ledger, DAY, "-o", "json").code == 0
+    assert hashes(ledger) == before
+    (ledger / DAY / "_manifest-001.json").unlink()
+    assert omen("ledger", "verify", ledger).code == 1
