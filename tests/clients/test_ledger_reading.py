@@ -1,4 +1,6 @@
+import fcntl
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -6,6 +8,7 @@ import pytest
 
 from omen_cli.ledger.dump import header_lines, row_of
 from omen_server.ledger.frames import RawFrame
+from omen_server.ledger.lock import is_locked
 from tests.clients.command import OMEN, omen
 from tests.clients.ledgers import DAY, flip, frame_starts, hashes, tear, write_small
 from tests.processes import tree_environment
@@ -203,6 +206,21 @@ def test_reading_tools_change_nothing(ledger: Path, state: str) -> None:
         assert ended.code in {0, 1, 3}, ended
         assert "bug of omen" not in ended.err
     assert hashes(ledger) == before
+
+
+def test_two_who_ask_at_once_do_not_take_each_other_for_the_writer(ledger: Path) -> None:
+    """
+    A reader that is asking whether somebody writes does not make another one forgive damage at the end.
+    """
+    fd = os.open(ledger / "_LOCK", os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        assert not is_locked(str(ledger))
+    finally:
+        os.close(fd)
+    (ledger / "_LOCK").unlink()
+    assert not is_locked(str(ledger))
+    assert not (ledger / "_LOCK").exists()
 
 
 def test_the_directory_may_be_the_data_directory(ledger: Path) -> None:
