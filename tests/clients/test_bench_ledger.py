@@ -9,7 +9,7 @@ from tests.clients.command import omen
 
 def test_every_case_is_measured_and_nothing_is_left(tmp_path: Path) -> None:
     """
-    Each case has its rate, latencies, syncs and bytes, the machine stands beside them, and the directory is empty again.
+    Each case has its rate, latencies, syncs and bytes, the machine stands beside them, and nothing is left behind.
     """
     ended = omen("bench", "ledger", "--seconds", "1", "--dir", tmp_path, "-o", "json")
     assert ended.code == 0, ended
