@@ -77,13 +77,6 @@ class Fields:
             kind is not None and value in kind.values_by_number, path, f"{value} is no value that this server knows"
         )
 
-    def page(self, path: str = "page_size") -> None:
-        """
-        Require a page size that is one.
-        """
-        size: int = getattr(self._request, path)
-        self.require(size >= 0, path, f"must not be negative, as {size} is")
-
     def ascending(self, path: str, count_max: int) -> None:
         """
         Require at most *count_max* positions, from 1, each above the one before. They are counted before a look.

@@ -80,6 +80,8 @@ class Health:
     def __init__(self, services: Iterable[str]) -> None:
         self._statuses: dict[str, int] = {LIVENESS: SERVING}
         self._statuses.update(dict.fromkeys(("", READINESS, *services), NOT_SERVING))
+        self._ready = False
+        self._impaired: dict[str, frozenset[str]] = {}
         self._changed = asyncio.Event()
         self._closing = False
         self._watchers = 0
@@ -97,9 +99,28 @@ class Health:
         """
         Say of everything but liveness whether it serves, and tell every watcher.
         """
+        self._ready = ready
+        self._tell()
+
+    def impair(self, reason: str, services: Iterable[str]) -> None:
+        """
+        Say that, for *reason*, *services* cannot do all of their work; the server as a whole is not ready then either.
+        """
+        self._impaired[reason] = frozenset((*services, "", READINESS))
+        self._tell()
+
+    def mend(self, reason: str) -> None:
+        """
+        Take back what was said for *reason*; other reasons stand.
+        """
+        if self._impaired.pop(reason, None) is not None:
+            self._tell()
+
+    def _tell(self) -> None:
+        impaired = frozenset[str]().union(*self._impaired.values())
         for name in self._statuses:
             if name != LIVENESS:
-                self._statuses[name] = SERVING if ready else NOT_SERVING
+                self._statuses[name] = SERVING if self._ready and name not in impaired else NOT_SERVING
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -137,6 +158,7 @@ class Health:
                 if status != told:
                     yield HealthCheckResponse(status=status)
                     told = status
+                    continue  # It may have changed while the caller was being told.
                 if self._closing:
                     return
                 await changed.wait()

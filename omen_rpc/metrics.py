@@ -5,6 +5,7 @@ Every series a server exposes, declared in one place so that the reference and t
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
 
 SECONDS_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+RECORDS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 RPC_CALLS = Counter(
     "omen_rpc_calls",
@@ -21,8 +22,30 @@ RPC_CALLS_OPEN = Gauge("omen_rpc_calls_open", "Calls being answered now, by pool
 RPC_CALLS_REFUSED = Counter(
     "omen_rpc_calls_refused", "Calls that ended with an error of the catalogue, by reason.", ["reason"]
 )
+RPC_CALLS_RESET = Counter("omen_rpc_calls_reset", "Calls reset because their peer took nothing of the reply.")
 RPC_BODIES_AWAITED = Gauge("omen_rpc_bodies_awaited", "Calls whose headers came and whose message has not.")
-SERVER_READY = Gauge("omen_server_ready", "1 while the server serves, 0 while it starts or drains.")
+SERVER_READY = Gauge("omen_server_ready", "1 while the server serves, 0 while it starts, drains, or cannot write.")
+LEDGER_APPENDS = Counter("omen_ledger_appends", "Records appended and durable.")
+LEDGER_WRITTEN_BYTES = Counter("omen_ledger_written_bytes", "Bytes of frames appended and durable.")
+LEDGER_SYNC_SECONDS = Histogram(
+    "omen_ledger_sync_seconds", "Seconds that a sync of the ledger took.", buckets=SECONDS_BUCKETS
+)
+LEDGER_BATCH_RECORDS = Histogram(
+    "omen_ledger_batch_records", "Records that one sync made durable.", buckets=RECORDS_BUCKETS
+)
+LEDGER_OFFSET = Gauge("omen_ledger_offset", "The ledger's highest offset, by how far it has come.", ["state"])
+LEDGER_PARTITIONS = Gauge(
+    "omen_ledger_partitions", "Partitions of the ledger, by whether they take records.", ["state"]
+)
+LEDGER_DISK_FREE_BYTES = Gauge("omen_ledger_disk_free_bytes", "Bytes that the ledger may still write.")
+LEDGER_RECOVERED_BYTES = Counter(
+    "omen_ledger_recovered_bytes", "Bytes of unsealed segments that a start has read and written anew."
+)
+LEDGER_QUARANTINED_BYTES = Counter(
+    "omen_ledger_quarantined_bytes", "Bytes of torn records that a start has cut away and kept in quarantine."
+)
+LEDGER_CORRUPTIONS = Counter("omen_ledger_corruptions", "Damaged places come across, each counted once a process.")
+LEDGER_SEALS = Counter("omen_ledger_seals", "Partitions sealed by this process.")
 
 
 def exposition() -> bytes:

@@ -1,79 +1,86 @@
 """
-Page tokens: where a list goes on, bound to the method and to every argument of the first page.
+Page tokens: where a list goes on, bound to the request it is a list of.
 
-    base64url( [16 B BLAKE2b of method, arguments and place][place, UTF-8] )
-
-The hash has no key, so tokens outlive a restart and are good at every replica: it finds mistakes, not liars. Whoever
-makes up a token learns nothing that a request without one would not tell, since the place is checked like any argument.
+A token is no secret and no right: it holds a place, and a hash of every other argument, so that it cannot be handed to
+a request that asks for something else.
 """
 
-import binascii
-import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as NotBase64
 from hashlib import blake2b
-from typing import Final
+from typing import Any
 
 from google.protobuf.message import Message
 
-from omen_rpc.errors import Reason, fault
+from omen_rpc.errors import Reason, Violation, fault, invalid_fields
 
-TOKEN_CHARS_MAX: Final = 1024
-DIGEST_BYTES: Final = 16
-SIZE, TOKEN = "page_size", "page_token"
+RESPONSE_BYTES_MAX = 1 << 20
+# What the items of one message may take together: the rest is for the fields beside them.
+ITEMS_BYTES_MAX = RESPONSE_BYTES_MAX - 4096
+HASH_BYTES = 9
+PLACE_BYTES_MAX = 512
 
 
-def token_for(request: Message, place: str) -> str:
+def page_size(request: Any, default: int, size_max: int) -> int:
     """
-    Return the token with which *request*, otherwise unchanged, goes on at *place*.
+    Return how many entries a page has: what *request* wants, at most *size_max*, *default* when it does not say.
     """
-    return urlsafe_b64encode(_digest(request, place.encode()) + place.encode()).decode().rstrip("=")
+    if request.page_size < 0:
+        raise invalid_fields([Violation("page_size", f"is {request.page_size}, below 0")])
+    return min(request.page_size or default, size_max)
 
 
-def place_in(request: Message) -> str:
+def page_token(request: Any, place: str) -> str:
     """
-    Return the place that the request's token names, nothing when it has no token.
+    Return the token that continues *request* at *place*.
+    """
+    return urlsafe_b64encode(arguments_hash(request) + place.encode()).decode()
 
-    Raises PAGE_TOKEN_INVALID for a token that does not decode or was made for other arguments.
+
+def page_place(request: Any) -> str:
     """
-    token: str = getattr(request, TOKEN)
+    Return the place that the token of *request* holds; nothing on the first page. CallError for a token that is none.
+    """
+    token: str = request.page_token
     if not token:
         return ""
-    if len(token) > TOKEN_CHARS_MAX:
-        raise bad_token()
     try:
-        raw = urlsafe_b64decode(token.encode("ascii") + b"=" * (-len(token) % 4))
-        digest, place = raw[:DIGEST_BYTES], raw[DIGEST_BYTES:].decode()
-    except (binascii.Error, UnicodeError):
-        raise bad_token() from None
-    if not place or not hmac.compare_digest(digest, _digest(request, place.encode())):
-        raise bad_token()
+        raw = urlsafe_b64decode(token.encode("ascii"))
+        place = raw[HASH_BYTES:].decode()
+    except (NotBase64, ValueError):
+        raise fault(Reason.ERROR_REASON_PAGE_TOKEN_INVALID) from None
+    if raw[:HASH_BYTES] != arguments_hash(request) or not 1 <= len(raw) - HASH_BYTES <= PLACE_BYTES_MAX:
+        raise fault(Reason.ERROR_REASON_PAGE_TOKEN_INVALID)
     return place
 
 
-def bad_token() -> Exception:
+def page_number(request: Any) -> int:
     """
-    Make the error for a token that is none of ours, or is one of another list.
+    Return the place that the token of *request* holds when places are numbers; 0 on the first page.
     """
-    return fault(Reason.ERROR_REASON_PAGE_TOKEN_INVALID)
+    place = page_place(request)
+    if not place:
+        return 0
+    if not place.isascii() or not place.isdigit() or len(place) > 19:
+        raise fault(Reason.ERROR_REASON_PAGE_TOKEN_INVALID)
+    return int(place)
 
 
-def page_size(asked: int, default: int, most: int) -> int:
+def item_bytes(item: Message) -> int:
     """
-    Return how many to send: what was asked for, as far as it goes.
+    Return how many bytes *item* takes in a list, at most: itself, its field's number and its length.
     """
-    return min(asked, most) if asked > 0 else default
+    return item.ByteSize() + 8
 
 
-def _digest(request: Message, place: bytes) -> bytes:
+def arguments_hash(request: Message) -> bytes:
     """
-    Hash everything a page depends on. A page may be of another size than the one before it.
+    Return a hash of everything in *request* that must stay the same from page to page.
     """
-    arguments = type(request)()
-    arguments.CopyFrom(request)
-    arguments.ClearField(SIZE)
-    arguments.ClearField(TOKEN)
-    name = request.DESCRIPTOR.full_name.encode()
-    hashed = blake2b(digest_size=DIGEST_BYTES, person=b"omen page token")
-    for part in (name, arguments.SerializeToString(deterministic=True), place):
-        hashed.update(len(part).to_bytes(4, "big") + part)
+    same: Any = type(request)()
+    same.CopyFrom(request)
+    same.ClearField("page_token")
+    same.ClearField("page_size")
+    hashed = blake2b(same.SerializeToString(deterministic=True), digest_size=HASH_BYTES)
+    hashed.update(request.DESCRIPTOR.full_name.encode())
     return hashed.digest()

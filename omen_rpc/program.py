@@ -15,6 +15,13 @@ from omen_rpc.settings import Loaded, Program, Settings, SettingsRefused, load
 
 OK = 0
 USAGE = 2
+FAILED = 70
+
+
+class StartFailed(Exception):
+    """
+    Something other than the settings keeps the server from starting; the text says what, and what to do.
+    """
 
 
 def start(
@@ -24,7 +31,8 @@ def start(
     arguments: Sequence[str] | None = None,
 ) -> int:
     """
-    Run a server until it ends, and return the exit code: 0 after a drain, 2 for settings it cannot start with.
+    Run a server until it ends, and return the exit code: 0 after a drain, 2 for settings it cannot start with, 70 for
+    whatever else keeps it from starting.
     """
     line = list(sys.argv[1:] if arguments is None else arguments)
     if line == ["--version"]:
@@ -35,10 +43,10 @@ def start(
         logs.configure(program.table, level=loaded.settings.log_level, form=loaded.settings.log_format)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(run(loaded))
-    except (SettingsRefused, AddressRefused) as error:
+    except (SettingsRefused, AddressRefused, StartFailed) as error:
         for text in str(error).splitlines():
             print(f"{program.name}: {text}", file=sys.stderr)  # noqa: T201 - logs may not be set up yet
-        return USAGE
+        return FAILED if isinstance(error, StartFailed) else USAGE
     return OK
 
 

@@ -8,7 +8,7 @@ What the services stand on is closed by whoever opened it, after that.
 import asyncio
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 import grpc
@@ -20,9 +20,11 @@ from omen_rpc import metrics
 from omen_rpc.address import Address, AddressRefused, check_free, parse_address
 from omen_rpc.endpoint import endpoints, probes
 from omen_rpc.gate import Gate, Limits
+from omen_rpc.hangup import remember_starters
 from omen_rpc.health import SERVICE as HEALTH
 from omen_rpc.health import Health
 from omen_rpc.keys import KeyRing, KeysUnreadable
+from omen_rpc.metadata import METADATA_BYTES_MAX
 from omen_rpc.rate import RateLimit
 from omen_rpc.reflection import reflection
 from omen_rpc.refusal import Translate
@@ -77,12 +79,22 @@ class Server:
             for endpoint in reflection(described):
                 self._gate.host(endpoint)
         for service, servicer in self._services.items():
-            for endpoint in endpoints(service, servicer):
-                self._gate.host(endpoint)
+            self.host(service, servicer)
         self.info.services = [service.full_name for service in described]
         self._watch_signals()
+        remember_starters(asyncio.get_running_loop())
         self.address = await self._bind()
         self.web_address = await self._web.start()
+
+    def host(self, service: ServiceDescriptor, servicer: object) -> None:
+        """
+        Let *servicer* answer for *service* from now on.
+
+        What a service stands on is opened after the port, so that probes are answered meanwhile: until then the
+        generated servicer holds its place, and nothing reaches it before `run`.
+        """
+        for endpoint in endpoints(service, servicer):
+            self._gate.host(endpoint)
 
     async def run(self, engine: str) -> None:
         """
@@ -91,7 +103,7 @@ class Server:
         self.info.engine = engine
         self._gate.serve()
         self._health.set_ready(ready=True)
-        metrics.SERVER_READY.set(1)
+        self._count_ready()
         log.info("serving", address=str(self.address), engine=engine, metrics=str(self.web_address), pid=os.getpid())
         try:
             await self._told_to_stop.wait()
@@ -103,6 +115,30 @@ class Server:
         Do what the first signal does.
         """
         self._told_to_stop.set()
+
+    def impair(self, reason: str, services: Iterable[ServiceDescriptor]) -> None:
+        """
+        Say in health that *services* cannot do all of their work, until `mend` of the same reason. Calls go on.
+        """
+        self._health.impair(reason, [service.full_name for service in services])
+        self._count_ready()
+
+    def mend(self, reason: str) -> None:
+        """
+        Take back what `impair` said.
+        """
+        self._health.mend(reason)
+        self._count_ready()
+
+    async def give_up(self, grace_s: float) -> None:
+        """
+        Let nobody in any more and give the calls inside a moment to answer: the process is about to end, and not well.
+        """
+        self._health.set_ready(ready=False)
+        self._gate.refuse_new()
+        self._gate.end_streams()
+        if self._server is not None:
+            await self._server.stop(grace_s)
 
     async def close(self) -> None:
         """
@@ -131,7 +167,7 @@ class Server:
         settings = self.settings
         log.info("draining", pause_s=settings.drain_pause_s, timeout_s=settings.drain_timeout_s)
         self._health.set_ready(ready=False)
-        metrics.SERVER_READY.set(0)
+        self._count_ready()
         await asyncio.sleep(settings.drain_pause_s)
         self.draining.set()  # Whoever awaits a delivery answers with what it has.
         self._gate.refuse_new()
@@ -142,6 +178,9 @@ class Server:
             self._server = None
         await self._web.close()
         log.info("drained", streams_ended=ended)
+
+    def _count_ready(self) -> None:
+        metrics.SERVER_READY.set(self._health.ready)
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -245,7 +284,7 @@ def options(settings: ServerSettings) -> Sequence[tuple[str, int]]:
         ("grpc.max_concurrent_streams", settings.streams_per_connection_max),
         ("grpc.max_receive_message_length", settings.message_bytes_max),
         ("grpc.max_metadata_size", 8192),
-        ("grpc.absolute_max_metadata_size", 16384),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
         ("grpc.max_connection_idle_ms", ms(settings.connection_idle_s)),
         ("grpc.max_connection_age_ms", ms(settings.connection_age_s)),
         ("grpc.max_connection_age_grace_ms", ms(settings.connection_age_grace_s)),
@@ -253,6 +292,7 @@ def options(settings: ServerSettings) -> Sequence[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", ms(settings.keepalive_timeout_s)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.settings_timeout", ms(settings.handshake_timeout_s)),  # Before it is read no limit of ours holds.
         ("grpc.server_handshake_timeout_ms", ms(settings.handshake_timeout_s)),
         ("grpc.max_allowed_incoming_connections", settings.connections_max),
         ("grpc.server_max_unrequested_time_in_server", 5),

@@ -44,6 +44,7 @@ class ServerInfo(server_info_service_pb2_grpc.ServerInfoServiceServicer):
         self.engine = ""
         self.services: Sequence[str] = ()
         self.paths: Mapping[str, str] = {}
+        self.ledger_id = ""
 
     async def GetServerInfo(self, _request: pb.GetServerInfoRequest, _context: object) -> pb.GetServerInfoResponse:
         """
@@ -69,4 +70,5 @@ class ServerInfo(server_info_service_pb2_grpc.ServerInfoServiceServicer):
             ],
             services=list(self.services),
             instance_id=self._instance_id,
+            ledger_id=self.ledger_id,
         )

@@ -1,9 +1,10 @@
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from omen_rpc.settings import Program, ServerSettings
+from omen_server.ledger.settings import LedgerSettings
 
 PROGRAM = Program(
     name="omen-server",
@@ -25,9 +26,89 @@ class OmenSettings(ServerSettings):
         description="The signal index: sqlite:///PATH or postgresql://…; DATA_DIR/index.db by default.",
         json_schema_extra={"variables": ["DATABASE_URL"]},
     )
-    ledger_payload: Literal["json", "protobuf"] = Field("json", description="How records are written.")
+    ledger_payload: Literal["json", "protobuf"] = Field("json", description="How records are written; both are read.")
+    segment_bytes_max: int = Field(10_000_000, ge=1, le=1 << 30, description="Size at which a segment is rolled.")
+    segment_records_max: int = Field(10_000, ge=1, le=1_000_000, description="Records at which a segment is rolled.")
+    open_partitions_max: int = Field(64, ge=1, le=10_000, description="Days that may take records at once.")
+    emitted_ahead_max_s: float = Field(300.0, ge=0, le=86_400, description="How far ahead emitted_at may lie.")
+    seal_grace_hours: float = Field(
+        4.0,
+        ge=0,
+        le=8760,
+        description="Quiet time after which a day that is over is sealed.",
+        json_schema_extra={"variables": ["SEAL_GRACE_PERIOD_HOURS"]},
+    )
+    late_seal_grace_days: float = Field(
+        3.0,
+        ge=0,
+        le=365,
+        description="Quiet time after which a late partition is sealed.",
+        json_schema_extra={"variables": ["LATE_SEAL_GRACE_DAYS"]},
+    )
+    seal_interval_s: float = Field(60.0, gt=0, le=86_400, description="How often the server looks what to seal.")
+    lifecycle_interval_s: float = Field(3600.0, gt=0, le=604_800, description="How often sealed partitions are aged.")
+    hot_days: float = Field(7.0, ge=0, le=36_500, description="Age at which a sealed partition is compressed.")
+    warm_days: float = Field(30.0, ge=0, le=36_500, description="Age at which it is moved to the archive.")
+    retention_days: float = Field(
+        2557.0, ge=1, le=36_500, description="Age past which a partition is deleted, if it is reconciled."
+    )
+    ledger_batch_records_max: int = Field(1024, ge=1, le=65_536, description="The most records that one sync covers.")
+    ledger_batch_bytes_max: int = Field(1 << 20, ge=1, le=1 << 26, description="The most bytes that one sync covers.")
+    ledger_queue_records_max: int = Field(16_384, ge=1, le=1 << 20, description="Records that may wait for the writer.")
+    ledger_ballast_bytes: int = Field(
+        16 << 20, ge=0, le=1 << 30, description="Space set aside so that seals can finish on a full disk."
+    )
+    ledger_resume_free_bytes: int = Field(
+        64 << 20, ge=0, le=1 << 40, description="Free space at which a ledger that was full takes records again."
+    )
+    ledger_skip_records: int = Field(
+        1024, ge=1, le=1 << 20, description="Positions passed over when damage reaches the end of what was written."
+    )
+    ledger_read_batch_records_max: int = Field(500, ge=1, le=10_000, description="Records a reader holds at once.")
+    ledger_read_batch_bytes_max: int = Field(
+        1 << 20, ge=1, le=1 << 26, description="Bytes after which a reader hands on what it holds."
+    )
+    disk_check_interval_s: float = Field(1.0, gt=0, le=3600, description="How often a full disk is looked at again.")
     poll: str = Field("", description="Sources to poll and how often, such as polymarket=60,nws=300.")
     tls_ca: Path | None = Field(None, description="The CA that RiskCast's certificate must be of, PEM.")
     tls_client_cert: Path | None = Field(None, description="The certificate shown to RiskCast, PEM.")
     tls_client_key: Path | None = Field(None, description="That certificate's private key, PEM.")
     riskcast_api_key_file: Path | None = Field(None, description="A file with the key to show to RiskCast.")
+
+    @property
+    def ledger_dir(self) -> Path:
+        """
+        Where the ledger lies.
+        """
+        return self.data_dir / "ledger"
+
+    @property
+    def ledger(self) -> LedgerSettings:
+        """
+        The ledger's own limits.
+        """
+        return LedgerSettings(
+            segment_bytes_max=self.segment_bytes_max,
+            segment_records_max=self.segment_records_max,
+            batch_records_max=self.ledger_batch_records_max,
+            batch_bytes_max=self.ledger_batch_bytes_max,
+            queue_records_max=self.ledger_queue_records_max,
+            open_partitions_max=self.open_partitions_max,
+            emitted_ahead_max_s=self.emitted_ahead_max_s,
+            seal_grace_hours=self.seal_grace_hours,
+            late_seal_grace_days=self.late_seal_grace_days,
+            ballast_bytes=self.ledger_ballast_bytes,
+            resume_free_bytes=self.ledger_resume_free_bytes,
+            skip_records=self.ledger_skip_records,
+            read_batch_records_max=self.ledger_read_batch_records_max,
+            read_batch_bytes_max=self.ledger_read_batch_bytes_max,
+            hot_days=self.hot_days,
+            warm_days=self.warm_days,
+            retention_days=self.retention_days,
+        )
+
+    @model_validator(mode="after")
+    def _check_tiers(self) -> Self:
+        if not self.hot_days <= self.warm_days <= self.retention_days:
+            raise ValueError("hot_days, warm_days and retention_days must not fall")
+        return self

@@ -4,6 +4,8 @@ Typed clients of OMEN, RiskCast and the reconciler.
 They need grpcio, protobuf and googleapis-common-protos, and no server code.
 """
 
+from omen_client.omen import OmenClient
+from omen_client.proof import check_proof
 from omen_client.server import ServerClient
 from omen_rpc.channel import ClientFiles, Connection, ConnectionRefused
 from omen_rpc.errors import (
@@ -33,9 +35,11 @@ __all__ = [
     "InvalidRequest",
     "NotAllowed",
     "NotFound",
+    "OmenClient",
     "OutOfRange",
     "PreconditionFailed",
     "ServerClient",
     "Unavailable",
     "Violation",
+    "check_proof",
 ]

@@ -2,7 +2,7 @@
 The one file layer. Nothing else in the ledger asks the OS to change anything.
 
 `Disk` is one OS call a method, so that a test can stand in its place and a reader can check it against the manual. The
-functions below it are the few procedures that make a change survive a power cut; each says what a crash inside it leaves.
+functions below it are the few procedures that make a change survive a power cut; each says what a crash in it leaves.
 """
 
 import errno

@@ -19,7 +19,7 @@ class Stampable(Protocol):
         """
         Return the whole payload for *position*.
 
-        Runs in the writer thread, perhaps more than once, and is a function of the position and of nothing that changes.
+        Runs in the writer thread, perhaps more than once, and is a function of the position and nothing that changes.
         """
 
 

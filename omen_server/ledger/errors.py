@@ -1,10 +1,9 @@
 """
 Everything the ledger can say no with. Data in them, the message from the data.
 
-Two questions only: may the caller retry (`LedgerWriteError`, `LedgerFull`: nothing of the failed part was kept), and must
-this process stop (`LedgerPoisoned`: nobody knows what the disk has, and only a restart finds out).
+Two questions only: may the caller retry (`LedgerWriteError`, `LedgerFull`: nothing of the failed part was kept), and
+must this process stop (`LedgerPoisoned`: nobody knows what the disk has, and only a restart finds out).
 """
-# ruff: noqa: N818 - the catalogue's words are names of states, and every one of them is an error.
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,7 +21,7 @@ class LedgerWriteError(LedgerError):
     """
     The OS refused a write; what was not durable yet was taken back, and no counter moved.
 
-    `durable` holds, in the order of the entries, the positions that had become durable before; the rest was not appended.
+    `durable` holds, in the order of the entries, the positions that had become durable before; the rest is not kept.
     """
 
     def __init__(self, cause: BaseException, durable: Sequence[Position] = ()) -> None:

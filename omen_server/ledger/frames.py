@@ -32,7 +32,7 @@ class RawFrame:
 
 
 def raw_frames(
-    disk: Disk, files: PartitionFiles, codec: Codec, after_index: int, frames_max: int, limit: Limit | None
+    disk: Disk, files: PartitionFiles, codec: Codec, *, after_index: int, frames_max: int, limit: Limit | None
 ) -> list[RawFrame]:
     """
     Return at most *frames_max* frames behind a position; damage counts as the frame it took the place of.

@@ -1,5 +1,5 @@
 """
-The writing half of the ledger, one step at a time: which partition, which place, which file, and what when the OS says no.
+The writing half of the ledger, one step at a time: which partition, which place, which file, and what if the OS says no.
 
 One thread owns a journal. It is synchronous, so that the crash explorer runs this very code.
 """
@@ -77,7 +77,7 @@ class Journal:
         settings: LedgerSettings,
         now: Callable[[], datetime],
         recovered: Recovered,
-        marks: Marks,
+        *,
         synced: Callable[[Synced], None] = nobody,
     ) -> None:
         self._disk = disk
@@ -85,8 +85,9 @@ class Journal:
         self._settings = settings
         self._now = now
         self._tails = recovered.tails
-        self._marks = marks
         self._synced = synced
+        # Shared with the readers of this process: what the writer has just put somewhere they need not search.
+        self.marks = Marks()
         self.durable_offset = self.written_offset = recovered.last_offset
         self.limits = {name: _limit(tail) for name, tail in self._tails.items()}
         self.poison: LedgerPoisoned | None = None
@@ -285,7 +286,7 @@ class Journal:
         tail.size_bytes += group.size_bytes
         tail.record += len(group.positions)
         tail.index, tail.offset, tail.written_at = last.index, last.offset, last.written_at
-        self._marks.note(tail.partition, tail.ordinal, group.positions[0], start)
+        self.marks.note(tail.partition, tail.ordinal, group.positions[0], start)
         self.limits[tail.partition] = _limit(tail)
         self.durable_offset = last.offset
         self._synced(Synced(len(group.positions), group.size_bytes, took_s))

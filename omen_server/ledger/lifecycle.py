@@ -49,7 +49,7 @@ class Step:
 
 def run(disk: Disk, root: str, settings: LedgerSettings, now: datetime, *, dry_run: bool) -> Iterator[Step]:
     """
-    Move every sealed partition to the tier of its age. Doing it again does nothing; a crash leaves the rest for next time.
+    Move every sealed partition to the tier of its age. Again does nothing; a crash leaves the rest for next time.
     """
     for name in partition_names(disk, root):
         files = read_partition_files(disk, root, name)

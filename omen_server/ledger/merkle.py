@@ -24,7 +24,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 class MerkleTree:
     """
-    The root over leaves that come one by one; keeps one hash a level, so a million records cost twenty hashes of memory.
+    The root over leaves that come one by one; it keeps one hash a level, twenty for a million records.
     """
 
     def __init__(self) -> None:

@@ -28,8 +28,8 @@ class OfflineLedger:
     """
     Reads a ledger's directory as it is at the moment of each call.
 
-    Every whole frame is read; one that nothing proves durable yet is marked. While somebody writes, an incomplete end is
-    taken for a frame in flight.
+    Every whole frame is read; one that nothing proves durable yet is marked. While somebody writes, an incomplete end
+    is taken for a frame in flight.
     """
 
     def __init__(self, directory: Path, codec: Codec, disk: Disk | None = None) -> None:
@@ -133,7 +133,9 @@ class OfflineLedger:
         """
         Return frames as they lie on disk, damaged ones too.
         """
-        return raw_frames(self._disk, self._files(name), self._codec, after_index, frames_max, None)
+        return raw_frames(
+            self._disk, self._files(name), self._codec, after_index=after_index, frames_max=frames_max, limit=None
+        )
 
     def _files(self, name: str) -> PartitionFiles:
         if name not in self.names():

@@ -18,8 +18,8 @@ class Gap:
     """
     Positions of one partition that no record can be read from, and why. Closed ranges, never silent.
 
-    Where the damage hides exactly which offsets it took, the offsets are the widest they can be. `skipped` says that the
-    numbers were passed over because nobody could tell how many of them had been given away.
+    Where the damage hides exactly which offsets it took, the offsets are the widest they can be. `skipped` says that
+    the numbers were passed over because nobody could tell how many of them had been given away.
     """
 
     partition: str

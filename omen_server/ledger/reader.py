@@ -1,8 +1,8 @@
 """
 Reading, and never writing: the records of a partition in order, with every position that cannot be read named as a gap.
 
-The same code reads inside the server, where it stops at what is durable, and from any other process, where a file may end
-in a frame that is still in flight.
+The same code reads inside the server, where it stops at what is durable, and from any other process, where a file may
+end in a frame that is still in flight.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -80,7 +80,14 @@ class Walk:
             start = self.marks.byte_before(files.name, ordinal, index=self.after_index, offset=self.after_offset)
             end = limit.size_bytes if limit is not None and limit.ordinal == ordinal else None
             for item in stream_segment(
-                self.disk, files.directory, file, files.name, self.codec.position_of, start, end, self._last
+                self.disk,
+                files.directory,
+                file,
+                files.name,
+                self.codec.position_of,
+                start=start,
+                end=end,
+                after=self._last,
             ):
                 if isinstance(item, Record):
                     self.marks.note(files.name, ordinal, item.position, item.byte_offset)

@@ -22,7 +22,6 @@ from .partition import (
     read_partition_files,
     write_gaps,
 )
-from .segment import Record
 from .settings import LedgerSettings
 from .tear import TailScan, find_tears, scan_tail
 
@@ -77,8 +76,8 @@ def recover(disk: Disk, root: str, settings: LedgerSettings, codec: Codec) -> Re
             _quarantine(disk, root, tail, tear)
             tail.cut_at(tear)
         _rewrite(disk, tail)
-    # A name that was made before the crash may be visible and not durable; nothing may be pushed from below it.
-    # Open partitions were synced by the rewrite, and a seal that a crash takes back is finished again from its manifest.
+    # A name that was made before the crash may be visible and not durable; nothing may be pushed from below it. Open
+    # partitions were synced by the rewrite, and a seal that a crash takes back is finished again from its manifest.
     settle_directory(disk, root)
     tails = {files.name: _sealed_tail(disk, files, codec) for files in closed}
     last_offset = max(
@@ -181,7 +180,7 @@ def _open_tail(disk: Disk, tail: TailScan, last_offset: int, settings: LedgerSet
         hole = segment_name(ordinal), Damage(0, 0, "The segment that _CURRENT names is gone")
     gaps = list(files.gaps)
     if hole is not None and not any((gap.file, gap.byte_offset) == (hole[0], hole[1].start) for gap in gaps):
-        gap = _skip(tail, hole, ordinal, last_offset, gaps, settings)
+        gap = _skip(tail, hole, ordinal, last_offset, count=_skipped(hole[1], settings))
         _log.error(
             "Damage reaches the end of %s/%s at byte %d: %s; its positions are skipped as a gap",
             files.name,
@@ -205,17 +204,20 @@ def _open_tail(disk: Disk, tail: TailScan, last_offset: int, settings: LedgerSet
     return PartitionTail(files.name, ordinal, len(tail.data), record, index, offset, written_at), last_offset
 
 
-def _skip(
-    tail: TailScan, hole: tuple[str, Damage], ordinal: int, last_offset: int, gaps: list[Gap], settings: LedgerSettings
-) -> Gap:
+def _skipped(damage: Damage, settings: LedgerSettings) -> int:
     """
-    Name the positions that damage at the end may have held, and as many more that none of them is ever issued again.
+    Return how many positions to pass over: as many as the damaged bytes can have held, and never fewer than set.
+    """
+    return ((damage.end - damage.start) // (HEADER_BYTES + 1) // settings.skip_records + 1) * settings.skip_records
+
+
+def _skip(tail: TailScan, hole: tuple[str, Damage], ordinal: int, last_offset: int, *, count: int) -> Gap:
+    """
+    Name the positions that damage at the end may have held, so that none of them is ever issued again.
     """
     last = tail.last
-    index = max((last.index if last is not None else 0, *(gap.last_index for gap in gaps)))
+    index = max((last.index if last is not None else 0, *(gap.last_index for gap in tail.files.gaps)))
     record = last.sequence & 0xFFFFFFFF if last is not None and last.sequence >> 32 == ordinal else 0
-    at_most = (hole[1].end - hole[1].start) // (HEADER_BYTES + 1)
-    count = (at_most // settings.skip_records + 1) * settings.skip_records
     return Gap(
         tail.files.name,
         index + 1,
@@ -229,6 +231,3 @@ def _skip(
         hole[1].reason,
         skipped=True,
     )
-
-
-__all__ = ["PartitionTail", "Record", "Recovered", "recover"]

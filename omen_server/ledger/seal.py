@@ -37,7 +37,9 @@ from .settings import LedgerSettings
 _log = logging.getLogger(__name__)
 
 
-def seal(disk: Disk, root: str, name: str, through_ordinal: int, codec: Codec, now: Callable[[], datetime]) -> Manifest:
+def seal(
+    disk: Disk, root: str, name: str, through_ordinal: int, *, codec: Codec, now: Callable[[], datetime]
+) -> Manifest:
     """
     Seal a partition's segments up to *through_ordinal*, which nobody appends to any more, and return the manifest.
     """
@@ -55,6 +57,9 @@ def finish(disk: Disk, root: str, name: str) -> bool:
     files = read_partition_files(disk, root, name)
     manifest = unfinished_manifest(disk, files.directory)
     if manifest is None:
+        return False
+    if not is_late(name) and files.last_ordinal > manifest.last_ordinal:
+        # That seal was given up while the process lived, and the day has taken more since: the next seal covers it all.
         return False
     for segment in manifest.segments:
         data = (

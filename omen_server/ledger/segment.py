@@ -121,6 +121,7 @@ def stream_segment(
     file: str,
     partition: str,
     position_of: Callable[[bytes], Position | None],
+    *,
     start: int = 0,
     end: int | None = None,
     after: Position | None = None,

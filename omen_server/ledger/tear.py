@@ -1,6 +1,8 @@
 """
-Telling a torn tail from corruption. Damage is classified, never guessed: only what a crash leaves of a write that nobody
-was told about may be cut away; everything else stays where it is and becomes a gap.
+Telling a torn tail from corruption.
+
+Damage is classified, never guessed: only what a crash leaves of a write that nobody was told about may be cut away;
+everything else stays where it is and becomes a gap.
 """
 
 from collections.abc import Iterator, Sequence

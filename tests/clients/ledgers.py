@@ -16,7 +16,8 @@ import orjson
 
 from omen.v1.signal_pb2 import SignalEvent
 from omen_rpc.signal_codec import PayloadKind, decode_json
-from omen_server.ledger.directory import Ledger, open_ledger
+from omen_server.ledger.directory import open_ledger
+from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.settings import LedgerSettings
 from omen_server.records import SIGNALS, entry_of
 

@@ -164,7 +164,7 @@ class History:
         promise_recovered(self.disk, recovered, self.promises)
         self.stamped = dict(self.promises.kept)
         self.observed = recovered.last_offset
-        self.journal = Journal(self.disk, ROOT, self.settings(), lambda: self.now, recovered, Marks())
+        self.journal = Journal(self.disk, ROOT, self.settings(), lambda: self.now, recovered)
 
     def _append(self, random: Random) -> None:
         journal = self.journal
@@ -198,9 +198,12 @@ class History:
         name = random.choice(names)
         through = journal.freeze(name)
         try:
-            seal.seal(self.disk, ROOT, name, through, NOTES, lambda: self.now)
+            seal.seal(self.disk, ROOT, name, through, codec=NOTES, now=lambda: self.now)
         except OSError as error:
-            raise journal.fail(error) from error
+            failure = journal.fail(error)
+            if journal.poison is None:
+                journal.thaw(name)
+            raise failure from error
         self.promises.sealed.add(name)
 
     def _restart(self, random: Random) -> None:
@@ -218,7 +221,9 @@ class History:
 def _some_fault(random: Random) -> Faults:
     kind = random.choice(("sync", "sync", "write", "any"))
     error = random.choice((5, 28))
-    return Faults(kind, random.choice((1, 1, 1, 2, 3, 4, 6, 9)), error, forever=random.random() < 0.4, short=random.random() < 0.2)
+    return Faults(
+        kind, random.choice((1, 1, 1, 2, 3, 4, 6, 9)), error, forever=random.random() < 0.4, short=random.random() < 0.2
+    )
 
 
 def contents(disk: SimulatedDisk, last_offset: int) -> tuple[dict[int, Record], set[int]]:
@@ -257,6 +262,21 @@ def promise_recovered(disk: SimulatedDisk, recovered: Recovered, promises: Promi
             raise Violation(f"Offset {offset} was promised and is gone")
         if found[offset].payload != payload:
             raise Violation(f"Offset {offset} was promised with other bytes")
+    last = _hold_order(found, promises, gaps=bool(gaps))
+    for name, tail in recovered.tails.items():
+        if tail.index != (last[name].index if name in last else 0) and not gaps:
+            raise Violation(f"{name} goes on at {tail.index}, its records end elsewhere")
+    for name in recovered.tails:
+        _hold_seal(disk, name, promises)
+    if lost := promises.sealed - recovered.tails.keys():
+        raise Violation(f"{lost} were sealed and are gone")
+    return bool(gaps)
+
+
+def _hold_order(found: dict[int, Record], promises: Promises, *, gaps: bool) -> dict[str, Position]:
+    """
+    Check that positions rise without holes and hold what was written; return the last one of each partition.
+    """
     last: dict[str, Position] = {}
     for offset, record in found.items():
         position = record.position
@@ -272,14 +292,7 @@ def promise_recovered(disk: SimulatedDisk, recovered: Recovered, promises: Promi
             raise Violation(f"Offset {offset} holds bytes that nobody wrote")
         last[position.partition] = position
         promises.kept[offset] = record.payload
-    for name, tail in recovered.tails.items():
-        if tail.index != (last[name].index if name in last else 0) and not gaps:
-            raise Violation(f"{name} goes on at {tail.index}, its records end elsewhere")
-    for name in recovered.tails:
-        _hold_seal(disk, name, promises)
-    if lost := promises.sealed - recovered.tails.keys():
-        raise Violation(f"{lost} were sealed and are gone")
-    return bool(gaps)
+    return last
 
 
 def _hold_seal(disk: SimulatedDisk, name: str, promises: Promises) -> None:
@@ -305,7 +318,7 @@ def check(disk: SimulatedDisk, promises: Promises, settings: LedgerSettings) -> 
     promises = promises.copy()
     recovered = recover(disk, ROOT, settings, NOTES)
     gaps = promise_recovered(disk, recovered, promises)
-    journal = Journal(disk, ROOT, settings, lambda: START, recovered, Marks())
+    journal = Journal(disk, ROOT, settings, lambda: START, recovered)
     stamped: dict[int, bytes] = {}
     for day in DAYS:
         entry = Entry(day, Remembered(Note("OMEN-AFTER"), stamped, promises.tried))
@@ -447,7 +460,7 @@ def main() -> int:
     if arguments.digests:
         arguments.digests.write_bytes(b"".join(explorer.seen))
     sys.stdout.write(
-        f"{len(explorer.seen)} distinct states, {len(explorer.demands)} with what was promised, of {explorer.histories} "
+        f"{len(explorer.seen)} distinct states, {len(explorer.demands)} with their promises, of {explorer.histories} "
         f"histories in {seconds:.1f} s: none breaks a promise, "
         f"{explorer.gaps} have a gap over nothing promised\n"
     )

@@ -10,7 +10,8 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from omen_server.ledger.directory import Ledger, open_ledger
+from omen_server.ledger.directory import open_ledger
+from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.settings import LedgerSettings
 from tests.crash.records import NOTES, note
 

@@ -103,6 +103,7 @@ class SimulatedDisk(Disk):
     free: int = 1 << 40
     syncs: int = 0
     _descriptors: dict[int, int] = field(default_factory=dict)
+    _found: dict[str, int] = field(default_factory=dict)
     _next: int = 1
 
     @classmethod
@@ -115,6 +116,7 @@ class SimulatedDisk(Disk):
         for path, content in sorted(image.items()):
             parent, name = disk._place(path)
             seen[parent][name] = disk._new_directory() if content is None else disk._new(content)
+            disk._found.clear()
         disk.state.durable = {directory: dict(entries) for directory, entries in seen.items()}
         return disk
 
@@ -283,6 +285,7 @@ class SimulatedDisk(Disk):
         """
         See `Disk`.
         """
+        _ = path
         return self.free
 
     def _change(self, kind: str) -> bool:
@@ -300,10 +303,13 @@ class SimulatedDisk(Disk):
         """
         Return a directory's or a file's number; 0 when nothing has this name.
         """
-        at, seen = TOP, self.state.seen
-        for name in path.split("/")[1:]:
-            at = seen.get(at, {}).get(name, 0)
-        return at
+        known = self._found.get(path)
+        if known is None:
+            known, seen = TOP, self.state.seen
+            for name in path.split("/")[1:]:
+                known = seen.get(known, {}).get(name, 0)
+            self._found[path] = known
+        return known
 
     def _place(self, path: str) -> tuple[int, str]:
         parent, _, name = path.rpartition("/")
@@ -328,6 +334,7 @@ class SimulatedDisk(Disk):
         return self._next
 
     def _change_names(self, change: NameChange) -> None:
+        self._found.clear()
         _apply(self.state.seen, change)
         self.state.pending = (*self.state.pending, change)
 
@@ -385,8 +392,9 @@ def power_cuts(state: State, random: Random, at_most: int) -> Iterator[Image]:
     for variants in contents:
         count *= len(variants)
     if count <= at_most:
-        for tree, *chosen in itertools.product(trees, *contents):
-            yield _image(tree, settled | dict(chosen))
+        for tree in trees:
+            for chosen in itertools.product(*contents):
+                yield _image(tree, settled | dict(chosen))
         return
     for _ in range(at_most):
         yield _image(random.choice(trees), settled | dict(random.choice(variants) for variants in contents))

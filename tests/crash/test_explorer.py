@@ -15,7 +15,7 @@ import pytest
 
 from tests.crash.explorer import Explorer, Violation
 from tests.crash.mutants import MUTANTS, Mutant, alive
-from tests.omen_server.ledger import test_flips, test_format, test_recovery, test_seal
+from tests.omen_server.ledger import test_faults, test_flips, test_format, test_recovery, test_seal
 from tests.omen_server.ledger.conftest import Clock, opener
 
 ROOT = Path(__file__).parents[2]
@@ -32,8 +32,16 @@ def explore(states: int, seed: int, place: Path) -> int:
     share = states // PROCESSES + states // 50
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.explorer", str(share), "--seed", str(seed + at * 1_000_000)]
-            + ["--digests", str(place / f"digests-{at}")],
+            [
+                sys.executable,
+                "-m",
+                "tests.crash.explorer",
+                str(share),
+                "--seed",
+                str(seed + at * 1000000),
+                "--digests",
+                str(place / f"digests-{at}"),
+            ],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
@@ -105,12 +113,20 @@ def damage_table(place: Path) -> None:
         run(test_recovery.test_damage_table, place / str(at), *row[1:])
 
 
+def fault_table(_: Path) -> None:
+    """
+    Run a disk that is full for a moment.
+    """
+    test_faults.test_fault_at_every_call("ENOSPC", forever=False)
+
+
 KILLERS: dict[str, Callable[[Path], None]] = {
     "test_flip_in_an_open_partition_costs_one_named_record": lambda _: (
         test_flips.test_flip_in_an_open_partition_costs_one_named_record("batches and a roll")
     ),
     "test_zero_filled_space_is_no_record": lambda _: test_format.test_zero_filled_space_is_no_record(),
     "test_damage_table": damage_table,
+    "test_fault_at_every_call": fault_table,
     "test_two_torn_tails_are_corruption": lambda place: run(test_recovery.test_two_torn_tails_are_corruption, place),
     "test_tail_that_a_later_record_proves_is_not_cut": lambda place: run(
         test_recovery.test_tail_that_a_later_record_proves_is_not_cut, place

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from omen.v1 import rpc_pb2 as omen_dot_v1_dot_rpc__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!omen/v1/server_info_service.proto\x12\x07omen.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x11omen/v1/rpc.proto\"\x16\n\x14GetServerInfoRequest\"\xc0\x03\n\x15GetServerInfoResponse\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\x12.\n\nstarted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03pid\x18\x05 \x01(\r\x12M\n\x10library_versions\x18\x06 \x03(\x0b\x32\x33.omen.v1.GetServerInfoResponse.LibraryVersionsEntry\x12\x38\n\x05paths\x18\x07 \x03(\x0b\x32).omen.v1.GetServerInfoResponse.PathsEntry\x12\"\n\x08settings\x18\x08 \x03(\x0b\x32\x10.omen.v1.Setting\x12\x10\n\x08services\x18\t \x03(\t\x12\x13\n\x0binstance_id\x18\n \x01(\t\x1a\x36\n\x14LibraryVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a,\n\nPathsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"F\n\x07Setting\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0e\n\x06set_by\x18\x04 \x01(\t2p\n\x11ServerInfoService\x12[\n\rGetServerInfo\x12\x1d.omen.v1.GetServerInfoRequest\x1a\x1e.omen.v1.GetServerInfoResponse\"\x0b\x90\x02\x01\xf2\xbb\x18\x04\x08\x01\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!omen/v1/server_info_service.proto\x12\x07omen.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x11omen/v1/rpc.proto\"\x16\n\x14GetServerInfoRequest\"\xd3\x03\n\x15GetServerInfoResponse\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\x12.\n\nstarted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03pid\x18\x05 \x01(\r\x12M\n\x10library_versions\x18\x06 \x03(\x0b\x32\x33.omen.v1.GetServerInfoResponse.LibraryVersionsEntry\x12\x38\n\x05paths\x18\x07 \x03(\x0b\x32).omen.v1.GetServerInfoResponse.PathsEntry\x12\"\n\x08settings\x18\x08 \x03(\x0b\x32\x10.omen.v1.Setting\x12\x10\n\x08services\x18\t \x03(\t\x12\x13\n\x0binstance_id\x18\n \x01(\t\x12\x11\n\tledger_id\x18\x0b \x01(\t\x1a\x36\n\x14LibraryVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a,\n\nPathsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"F\n\x07Setting\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0e\n\x06set_by\x18\x04 \x01(\t2p\n\x11ServerInfoService\x12[\n\rGetServerInfo\x12\x1d.omen.v1.GetServerInfoRequest\x1a\x1e.omen.v1.GetServerInfoResponse\"\x0b\x90\x02\x01\xf2\xbb\x18\x04\x08\x01\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,13 +42,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSERVERINFOREQUEST']._serialized_start=98
   _globals['_GETSERVERINFOREQUEST']._serialized_end=120
   _globals['_GETSERVERINFORESPONSE']._serialized_start=123
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=571
-  _globals['_GETSERVERINFORESPONSE_LIBRARYVERSIONSENTRY']._serialized_start=471
-  _globals['_GETSERVERINFORESPONSE_LIBRARYVERSIONSENTRY']._serialized_end=525
-  _globals['_GETSERVERINFORESPONSE_PATHSENTRY']._serialized_start=527
-  _globals['_GETSERVERINFORESPONSE_PATHSENTRY']._serialized_end=571
-  _globals['_SETTING']._serialized_start=573
-  _globals['_SETTING']._serialized_end=643
-  _globals['_SERVERINFOSERVICE']._serialized_start=645
-  _globals['_SERVERINFOSERVICE']._serialized_end=757
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=590
+  _globals['_GETSERVERINFORESPONSE_LIBRARYVERSIONSENTRY']._serialized_start=490
+  _globals['_GETSERVERINFORESPONSE_LIBRARYVERSIONSENTRY']._serialized_end=544
+  _globals['_GETSERVERINFORESPONSE_PATHSENTRY']._serialized_start=546
+  _globals['_GETSERVERINFORESPONSE_PATHSENTRY']._serialized_end=590
+  _globals['_SETTING']._serialized_start=592
+  _globals['_SETTING']._serialized_end=662
+  _globals['_SERVERINFOSERVICE']._serialized_start=664
+  _globals['_SERVERINFOSERVICE']._serialized_end=776
 # @@protoc_insertion_point(module_scope)

@@ -92,6 +92,7 @@ class GetServerInfoResponse(_message.Message):
     SETTINGS_FIELD_NUMBER: _builtins.int
     SERVICES_FIELD_NUMBER: _builtins.int
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    LEDGER_ID_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """The program: `omen-server`, `riskcast-server` or `omen-reconciler`."""
     version: _builtins.str
@@ -102,6 +103,8 @@ class GetServerInfoResponse(_message.Message):
     """The process's id on its machine."""
     instance_id: _builtins.str
     """The instance's id; another one after every start."""
+    ledger_id: _builtins.str
+    """The id of the ledger it writes; empty in servers without one."""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
         """When the process started."""
@@ -135,10 +138,11 @@ class GetServerInfoResponse(_message.Message):
         settings: _abc.Iterable[Global___Setting] | None = ...,
         services: _abc.Iterable[_builtins.str] | None = ...,
         instance_id: _builtins.str = ...,
+        ledger_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "instance_id", b"instance_id", "library_versions", b"library_versions", "paths", b"paths", "pid", b"pid", "service", b"service", "services", b"services", "settings", b"settings", "started_at", b"started_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "instance_id", b"instance_id", "ledger_id", b"ledger_id", "library_versions", b"library_versions", "paths", b"paths", "pid", b"pid", "service", b"service", "services", b"services", "settings", b"settings", "started_at", b"started_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from omen_server.ledger.directory import Ledger, open_ledger
+from omen_server.ledger.directory import open_ledger
 from omen_server.ledger.durable import Disk
+from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.settings import LedgerSettings
 from tests.crash.records import NOON, NOTES
 

@@ -1,6 +1,8 @@
 """
 The ledger as the rest of the server sees it: append, read, follow, restart.
 """
+# ruff: noqa: ASYNC240 - a test may look at its files while nothing else runs.
+# ruff: noqa: D102 - the methods of a disk that watches or fails are the real ones, and `Disk` describes them.
 
 import asyncio
 import os
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from omen_rpc.position import Position
-from omen_server.ledger.directory import Ledger, open_ledger
+from omen_server.ledger.directory import open_ledger
 from omen_server.ledger.durable import Disk
 from omen_server.ledger.entry import Entry
 from omen_server.ledger.errors import (
@@ -24,6 +26,7 @@ from omen_server.ledger.errors import (
     RecordTooLarge,
     TooManyOpenPartitions,
 )
+from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.partition import Gap
 from omen_server.ledger.segment import Record
 from tests.crash.records import NOON, NOTES, Note, note
@@ -69,6 +72,7 @@ async def test_ledger_sequence_monotonic_across_rollover(opened: Opener) -> None
     Sequences rise strictly over three rolls and two restarts, positions and offsets have no hole.
     """
     positions: list[Position] = []
+    seen: list[Position] = []
     for _ in range(3):
         async with opened(segment_records_max=4) as ledger:
             for number in range(5):
@@ -319,8 +323,8 @@ async def test_read_partition_by_range_and_index(opened: Opener) -> None:
     async with opened(segment_records_max=7) as ledger:
         await ledger.append([note(number, text="x" * 900) for number in range(60)])
 
-        async def indexes(*arguments: int, wanted: tuple[int, ...] = ()) -> list[int]:
-            batches = ledger.read_partition(DAY, *arguments, wanted)
+        async def indexes(after: int, through: int, wanted: tuple[int, ...] = ()) -> list[int]:
+            batches = ledger.read_partition(DAY, after, through, wanted)
             return [item.position.index async for batch in batches for item in batch if isinstance(item, Record)]
 
         assert await indexes(0, 0) == list(range(1, 61))

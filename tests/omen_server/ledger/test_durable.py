@@ -1,6 +1,7 @@
 """
 The file layer: what is synced, and in which order.
 """
+# ruff: noqa: D102 - the methods of a disk that watches or fails are the real ones, and `Disk` describes them.
 
 import errno
 import os
@@ -33,7 +34,7 @@ class WatchedDisk(Disk):
 
     def _note(self, call: str) -> None:
         self.calls.append(call)
-        if self.fail == call.split()[0]:
+        if self.fail == call.split(maxsplit=1)[0]:
             raise OSError(errno.EIO, "Injected")
 
     def _name(self, fd: int) -> str:
@@ -127,7 +128,10 @@ def test_new_directory_is_synced_into_its_parent(tmp_path: Path) -> None:
     disk = WatchedDisk()
     make_directory(disk, f"{tmp_path}/2026-01-28")
     make_directory(disk, f"{tmp_path}/2026-01-28")
-    assert disk.calls == [f"open_dir {tmp_path.name}", "make_dir 2026-01-28", f"sync {tmp_path.name}"] + [
+    assert disk.calls == [
+        f"open_dir {tmp_path.name}",
+        "make_dir 2026-01-28",
+        f"sync {tmp_path.name}",
         f"open_dir {tmp_path.name}",
         f"sync {tmp_path.name}",
     ]

@@ -47,7 +47,7 @@ def journal_on(disk: SimulatedDisk) -> Journal:
     """
     Recover a disk and return its journal.
     """
-    return Journal(disk, ROOT, SETTINGS, now, recover(disk, ROOT, SETTINGS, NOTES), Marks())
+    return Journal(disk, ROOT, SETTINGS, now, recover(disk, ROOT, SETTINGS, NOTES))
 
 
 def written(groups: tuple[int, ...], *, sealed: bool) -> tuple[Image, dict[int, Record]]:
@@ -61,7 +61,7 @@ def written(groups: tuple[int, ...], *, sealed: bool) -> tuple[Image, dict[int, 
         journal.commit(DAY, [note(number + at, NOON, "some text") for at in range(size)], [])
         number += size
     if sealed:
-        seal.seal(disk, ROOT, DAY, journal.freeze(DAY), NOTES, now)
+        seal.seal(disk, ROOT, DAY, journal.freeze(DAY), codec=NOTES, now=now)
     return kill(disk.state), {item.position.index: item for item in read(disk) if isinstance(item, Record)}
 
 
@@ -97,7 +97,9 @@ def assert_nothing_silent(items: list[Record | Gap], originals: dict[int, Record
     """
     readable = {item.position.index: item for item in items if isinstance(item, Record)}
     lost = set(originals) - set(readable)
-    in_gaps = {index for item in items if isinstance(item, Gap) for index in range(item.first_index, item.last_index + 1)}
+    in_gaps = {
+        index for item in items if isinstance(item, Gap) for index in range(item.first_index, item.last_index + 1)
+    }
     assert len(lost) == 1
     assert lost <= in_gaps
     for index, record in readable.items():
@@ -140,7 +142,11 @@ def test_flip_in_a_sealed_partition_is_named_by_verify(layout: str) -> None:
         assert isinstance(verdict, audit.Verdict)
         assert not verdict.intact
         fault = verdict.faults[0]
-        hit = next(record for record in originals.values() if path.endswith(record.file) and record.byte_offset <= at < record.end)
+        hit = next(
+            record
+            for record in originals.values()
+            if path.endswith(record.file) and record.byte_offset <= at < record.end
+        )
         assert (fault.partition, fault.file, fault.byte_offset) == (DAY, hit.file, hit.byte_offset)
         assert (fault.sequence, fault.index) == (hit.position.sequence, hit.position.index)
 

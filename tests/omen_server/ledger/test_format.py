@@ -25,7 +25,8 @@ def pieces(data: bytes) -> list[bytes | tuple[int, int]]:
     Return payloads, and the extents of damage, as a scan that takes any payload yields them.
     """
     return [
-        (item.start, item.end) if isinstance(item, Damage) else item[0].payload for item in scan(data, 0, lambda _: True)
+        (item.start, item.end) if isinstance(item, Damage) else item[0].payload
+        for item in scan(data, 0, lambda _: True)
     ]
 
 

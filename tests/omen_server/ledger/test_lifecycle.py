@@ -1,6 +1,7 @@
 """
 Growing old, and the copy on another disk.
 """
+# ruff: noqa: ASYNC240 - a test may look at its files while nothing else runs.
 
 import gzip
 import json
@@ -11,9 +12,10 @@ import pytest
 
 from omen_server.ledger import audit
 from omen_server.ledger.backup import restore
-from omen_server.ledger.directory import Ledger, open_ledger, utc_now
+from omen_server.ledger.directory import open_ledger, utc_now
 from omen_server.ledger.durable import Disk
 from omen_server.ledger.errors import NotALedger, PartitionNotFound
+from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.offline import OfflineLedger
 from omen_server.ledger.segment import Record
 from tests.crash.records import NOON, NOTES, note
@@ -167,7 +169,7 @@ async def test_late_arrival_for_an_archived_day(opened: Opener, place: Path, clo
 
 async def test_backup_of_a_live_ledger(opened: Opener, place: Path, tmp_path: Path, clock: Clock) -> None:
     """
-    A backup taken while records arrive holds everything acknowledged before it; restored, it is a ledger of a new epoch.
+    A backup taken of a running ledger holds everything acknowledged before it; restored, it is a new epoch.
     """
     async with opened(segment_records_max=7) as ledger:
         await sealed_ledger(ledger, clock)

@@ -1,6 +1,7 @@
 """
 Starting again on what a crash, a disk or a person left behind.
 """
+# ruff: noqa: ASYNC240 - a test may look at its files while nothing else runs.
 
 import json
 import logging
@@ -13,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from omen_rpc.position import Position
-from omen_server.ledger.directory import Ledger
 from omen_server.ledger.format import HEADER_BYTES
+from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.partition import Gap
 from omen_server.ledger.segment import Record
 from tests.crash.records import NOON, NOTES, note
@@ -72,7 +73,12 @@ async def test_torn_tail_then_three_more(opened: Opener, place: Path, left: str)
     segment = place / DAY / FIRST
     data = segment.read_bytes()
     last = starts(data)[-1]
-    cut = {"1 byte": last + 1, "the header less 1": last + 7, "the header": last + 8, "the payload less 1": len(data) - 1}
+    cut = {
+        "1 byte": last + 1,
+        "the header less 1": last + 7,
+        "the header": last + 8,
+        "the payload less 1": len(data) - 1,
+    }
     torn = data[last : cut[left]]
     segment.write_bytes(data[: cut[left]])
     async with opened() as ledger:
@@ -151,9 +157,9 @@ async def test_damage_table(
                 named = {offset for item in gaps for offset in range(item.first_offset, item.last_offset + 1)}
                 assert lost <= named
                 assert position.offset > 12
-            assert sorted({*readable, *(offset for item in gaps for offset in range(item.first_offset, item.last_offset + 1))}) == list(
-                range(1, position.offset + 1)
-            )
+            assert sorted(
+                {*readable, *(offset for item in gaps for offset in range(item.first_offset, item.last_offset + 1))}
+            ) == list(range(1, position.offset + 1))
 
 
 async def test_damage_at_the_end_skips_positions_once(opened: Opener, place: Path) -> None:
@@ -172,7 +178,9 @@ async def test_damage_at_the_end_skips_positions_once(opened: Opener, place: Pat
         [position] = await ledger.append([note(9)])
         assert position == Position(DAY, 2 << 32 | 1, 1027, 1027, 1026, position.written_at)
         gaps = await ledger.gaps(DAY)
-        assert [(gap.first_index, gap.last_index, gap.first_offset, gap.last_offset) for gap in gaps] == [(3, 1026, 3, 1026)]
+        assert [(gap.first_index, gap.last_index, gap.first_offset, gap.last_offset) for gap in gaps] == [
+            (3, 1026, 3, 1026)
+        ]
         assert gaps[0].file == FIRST
         assert gaps[0].byte_offset == starts(data)[-1]
         info = await ledger.partition(DAY)

@@ -13,7 +13,6 @@ from zlib import crc32
 import pytest
 
 from omen_server.ledger import audit
-from omen_server.ledger.directory import Ledger
 from omen_server.ledger.durable import Disk
 from omen_server.ledger.errors import (
     LedgerFull,
@@ -23,6 +22,7 @@ from omen_server.ledger.errors import (
     RecordNotFound,
 )
 from omen_server.ledger.format import encode_frame
+from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.merkle import MerkleTree, root_from_path
 from omen_server.ledger.offline import OfflineLedger
 from omen_server.ledger.seal import is_due

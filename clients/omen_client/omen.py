@@ -1,0 +1,167 @@
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Literal
+
+from omen.v1 import ledger_service_pb2 as pb
+from omen.v1.ledger_service_pb2_grpc import LedgerServiceStub
+from omen.v1.position_pb2 import BlockFingerprint, LedgerGap
+from omen.v1.signal_pb2 import SignalEvent
+from omen_client.server import ServerClient
+from omen_rpc.channel import TIMEOUT_S, ClientFiles
+
+FILTERS = {
+    "all": pb.PARTITION_FILTER_UNSPECIFIED,
+    "open": pb.PARTITION_FILTER_OPEN,
+    "sealed": pb.PARTITION_FILTER_SEALED,
+    "late": pb.PARTITION_FILTER_LATE,
+}
+# Sealing and aging read whole partitions; they go on when nobody waits any more.
+WORK_TIMEOUT_S = 600.0
+
+
+class OmenClient(ServerClient):
+    """
+    OMEN as a caller sees it. Every method may raise `CallError` or one of its subclasses.
+
+    ``async with OmenClient("127.0.0.1:50051") as omen: …``
+    """
+
+    def __init__(
+        self, address: str, *, api_key: str = "", tls: ClientFiles | None = None, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        super().__init__(address, api_key=api_key, tls=tls, timeout_s=timeout_s)
+        self._ledger = LedgerServiceStub(self.connection.calls)
+        self._ledger_streams = LedgerServiceStub(self.connection.subscriptions)
+
+    async def partitions(
+        self,
+        which: Literal["all", "open", "sealed", "late"] = "all",
+        *,
+        oldest_first: bool = False,
+        page_size: int = 0,
+    ) -> AsyncIterator[pb.Partition]:
+        """
+        Yield the partitions, newest first.
+        """
+        order = pb.PARTITION_ORDER_DATE_ASCENDING if oldest_first else pb.PARTITION_ORDER_DATE_DESCENDING
+        request = pb.ListPartitionsRequest(filter=FILTERS[which], order=order, page_size=page_size)
+        while True:
+            page = await self.connection.call(self._ledger.ListPartitions, request)
+            for partition in page.partitions:
+                yield partition
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def partition(self, name: str) -> pb.GetPartitionResponse:
+        """
+        Return one partition with its gaps and its manifest.
+        """
+        return await self.connection.call(self._ledger.GetPartition, pb.GetPartitionRequest(partition=name))
+
+    async def read_partition(
+        self,
+        name: str,
+        *,
+        after_index: int = 0,
+        through_index: int = 0,
+        indexes: Sequence[int] = (),
+        include_late: bool = False,
+        validate: bool = False,
+    ) -> AsyncGenerator[SignalEvent | LedgerGap, None]:
+        """
+        Yield a partition's signals and gaps in order, up to what is durable now. An end without error is the whole.
+        """
+        request = pb.ReadPartitionRequest(
+            partition=name,
+            after_index=after_index,
+            through_index=through_index,
+            indexes=indexes,
+            include_late=include_late,
+            validate=validate,
+        )
+        frames = self.connection.stream(self._ledger_streams.ReadPartition, request)
+        async with aclosing(frames):
+            async for reply in frames:
+                if reply.HasField("gap"):
+                    yield reply.gap
+                for event in reply.batch.events:
+                    yield event
+
+    async def watermark(self, name: str) -> pb.GetWatermarkResponse:
+        """
+        Return how far a partition is durable and settled, and where its gaps are.
+        """
+        return await self.connection.call(self._ledger.GetWatermark, pb.GetWatermarkRequest(partition=name))
+
+    async def fingerprint(self, name: str, from_index: int = 0, through_index: int = 0) -> pb.GetFingerprintResponse:
+        """
+        Return the count and the fingerprint of a range of positions; of all that are durable by default.
+        """
+        request = pb.GetFingerprintRequest(partition=name, from_index=from_index, through_index=through_index)
+        return await self.connection.call(self._ledger.GetFingerprint, request)
+
+    async def blocks(self, name: str, through_index: int = 0, *, page_size: int = 0) -> AsyncIterator[BlockFingerprint]:
+        """
+        Yield the fingerprints of a partition's blocks, all up to one position.
+        """
+        request = pb.ListBlocksRequest(partition=name, through_index=through_index, page_size=page_size)
+        while True:
+            page = await self.connection.call(self._ledger.ListBlocks, request)
+            for block in page.blocks:
+                yield block
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def seal(
+        self, name: str, *, force: bool = False, timeout_s: float = WORK_TIMEOUT_S
+    ) -> pb.SealPartitionResponse:
+        """
+        Close a partition for good. Sealing again changes nothing.
+        """
+        request = pb.SealPartitionRequest(partition=name, force=force)
+        return await self.connection.call(self._ledger.SealPartition, request, timeout_s=timeout_s)
+
+    async def verify(
+        self, name: str
+    ) -> AsyncGenerator[pb.VerifyPartitionResponse.Progress | pb.VerifyPartitionResponse.Verdict, None]:
+        """
+        Yield how far the verification is, and at last its verdict.
+        """
+        frames = self.connection.stream(self._ledger_streams.VerifyPartition, pb.VerifyPartitionRequest(partition=name))
+        async with aclosing(frames):
+            async for reply in frames:
+                yield reply.verdict if reply.HasField("verdict") else reply.progress
+
+    async def prove(self, signal_id: str, *, timeout_s: float = WORK_TIMEOUT_S) -> pb.ProveInclusionResponse:
+        """
+        Return a proof that a sealed partition holds a signal; `check_proof` checks it without the server.
+        """
+        request = pb.ProveInclusionRequest(signal_id=signal_id)
+        return await self.connection.call(self._ledger.ProveInclusion, request, timeout_s=timeout_s)
+
+    async def frames(self, name: str, *, after_index: int = 0, max_frames: int = 0) -> pb.DumpFramesResponse:
+        """
+        Return frames as they lie on disk, and the position to ask after for more.
+        """
+        request = pb.DumpFramesRequest(partition=name, after_index=after_index, max_frames=max_frames)
+        return await self.connection.call(self._ledger.DumpFrames, request)
+
+    async def confirm_reconciled(self, name: str, verified_through: int, ledger_epoch: str) -> int:
+        """
+        Tell that a partition is proven complete up to a position, and return the highest one on record.
+        """
+        request = pb.ConfirmReconciledRequest(
+            partition=name, verified_through=verified_through, ledger_epoch=ledger_epoch
+        )
+        return (await self.connection.call(self._ledger.ConfirmReconciled, request)).reconciled_through
+
+    async def run_lifecycle(
+        self, *, validate_only: bool = False, timeout_s: float = WORK_TIMEOUT_S
+    ) -> pb.RunLifecycleResponse:
+        """
+        Move old partitions between the tiers and return what was done, or only what would be.
+        """
+        request = pb.RunLifecycleRequest(validate_only=validate_only)
+        return await self.connection.call(self._ledger.RunLifecycle, request, timeout_s=timeout_s)

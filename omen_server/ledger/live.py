@@ -1,0 +1,158 @@
+"""
+Reading inside the writing process: up to what is durable, through marks that the writer keeps warm.
+
+Everything here runs in reader threads and blocks; `Ledger` is what the event loop sees.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from threading import Lock
+
+from .catalogue import OpenFigures, PartitionInfo, describe
+from .durable import Disk
+from .entry import Codec
+from .fingerprint import Block, Fingerprints
+from .frames import RawFrame, raw_frames
+from .journal import Journal
+from .marks import Marks
+from .partition import Gap, PartitionFiles, read_partition_files
+from .reader import Walk, merge
+from .segment import Record
+
+# Wanted positions closer together than this are read in one pass.
+LEAP_POSITIONS = 256
+
+
+class LiveReader:
+    """
+    Reads what the journal has made durable, and keeps the counts of what it has read.
+    """
+
+    def __init__(self, disk: Disk, root: str, codec: Codec, journal: Journal, marks: Marks) -> None:
+        self._disk, self._root, self._codec = disk, root, codec
+        self._journal, self._marks = journal, marks
+        self._fingerprints: dict[str, Fingerprints] = {}
+        self._counting = Lock()
+
+    def files(self, name: str) -> PartitionFiles:
+        """
+        Look at a partition's directory.
+        """
+        return read_partition_files(self._disk, self._root, name)
+
+    def everything(self, after_offset: int, through_offset: int) -> Iterator[Record | Gap]:
+        """
+        Yield records and gaps of all partitions by offset.
+        """
+        walks = []
+        for name, tail in self._journal.tails().items():
+            if tail.offset > after_offset:
+                files = self.files(name)
+                begin = (
+                    self._marks.first(self._disk, files, min(files.segments), self._codec) if files.segments else None
+                )
+                walks.append((begin[1] if begin else 0, partial(self._walk, files, after_offset=after_offset)))
+        return merge(walks, after_offset, through_offset)
+
+    def partition(
+        self, name: str, after_index: int, through_index: int, indexes: Sequence[int]
+    ) -> Iterator[Record | Gap]:
+        """
+        Yield a partition's records and gaps in a range, or at chosen positions only.
+        """
+        files = self.files(name)
+        if indexes:
+            yield from self._chosen(files, sorted(set(indexes)))
+            return
+        for item in self._walk(files, after_index):
+            first = item.position.index if isinstance(item, Record) else item.first_index
+            if through_index and first > through_index:
+                return
+            yield item
+
+    def frames(self, name: str, after_index: int, frames_max: int) -> list[RawFrame]:
+        """
+        Return frames as they lie on disk.
+        """
+        limit = self._journal.limits.get(name)
+        return raw_frames(
+            self._disk, self.files(name), self._codec, after_index=after_index, frames_max=frames_max, limit=limit
+        )
+
+    def blocks(self, name: str, first_index: int, through_index: int) -> list[Block]:
+        """
+        Return block fingerprints of a range.
+        """
+        files = self.files(name)
+        sums = self._counted(files)
+        through = through_index or sums.through
+        return list(sums.blocks(lambda index: self._walk(files, index), self._codec, first_index, through))
+
+    def gaps(self, name: str) -> list[Gap]:
+        """
+        Return the gaps that the count has met.
+        """
+        return list(self._counted(self.files(name)).gaps)
+
+    def describe(self, name: str) -> PartitionInfo:
+        """
+        Return what a partition is; an open one is counted up to now.
+        """
+        files = self.files(name)
+        sums = Fingerprints(files.directory) if files.sealed else self._counted(files)
+        tail = self._journal.tails()[name]
+        figures = OpenFigures(
+            limit=self._journal.limits[name],
+            last_sequence=(tail.ordinal << 32) | tail.record,
+            first_offset=sums.first_offset,
+            last_offset=tail.offset,
+            distinct_signal_ids=sums.distinct_signal_ids(),
+            corrupt_count=sums.lost,
+            sealing=tail.sealed,
+        )
+        return describe(self._disk, files, figures)
+
+    def keep_counts(self) -> None:
+        """
+        Leave the sidecars for the next start.
+        """
+        for sums in self._fingerprints.values():
+            sums.save(self._disk)
+
+    def _walk(self, files: PartitionFiles, after_index: int = 0, after_offset: int = 0) -> Walk:
+        limit = self._journal.limits.get(files.name)
+        return Walk(self._disk, files, self._codec, self._marks, after_index, after_offset, limit)
+
+    def _chosen(self, files: PartitionFiles, wanted: list[int]) -> Iterator[Record | Gap]:
+        """
+        Leap from mark to mark; neighbours are read in one go.
+        """
+        while wanted:
+            for item in self._walk(files, wanted[0] - 1):
+                first = item.position.index if isinstance(item, Record) else item.first_index
+                last = first if isinstance(item, Record) else item.last_index
+                if first <= wanted[0] <= last:
+                    yield item
+                    wanted = [index for index in wanted if index > last]
+                if not wanted or wanted[0] > last + LEAP_POSITIONS:
+                    break
+            else:
+                return
+
+    def _counted(self, files: PartitionFiles) -> Fingerprints:
+        """
+        Return a partition's sums up to what is durable now. One thread counts at a time; the others find it done.
+        """
+        with self._counting:
+            through = self._journal.tails()[files.name].index
+            sums = self._fingerprints.get(files.name)
+            if sums is None or sums.directory != files.directory:
+                sums = Fingerprints.load(self._disk, files.directory)
+                # A sidecar that knows more than there is belongs to some other past.
+                sums = sums if sums.through <= through else Fingerprints(files.directory)
+                self._fingerprints[files.name] = sums
+            if sums.through < through:
+                sums.advance(lambda index: self._walk(files, index), self._codec)
+                if files.sealed:
+                    sums.save(self._disk)
+            return sums
