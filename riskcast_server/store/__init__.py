@@ -67,6 +67,9 @@ __all__ = [
 INDEX_MAX: Final = 2**62
 POSITIONS_PER_LIST_MAX: Final = 2048
 
+_SECONDS_MIN: Final = -62_135_596_800
+_SECONDS_MAX: Final = 253_402_300_799
+
 ORIGIN_NAMES: Final = {
     ingest_service_pb2.INGEST_ORIGIN_HOT_PATH: "hot_path",
     ingest_service_pb2.INGEST_ORIGIN_RECONCILE: "reconcile",
@@ -81,7 +84,8 @@ class Arrival:
     """
     A signal as it came, and the digest that RiskCast vouches for.
 
-    ValueError when a row could not hold it: an unknown origin, NUL in a text, a position beyond `INDEX_MAX`. One such
+    ValueError when a row could not hold it: an unknown origin, NUL in a text, a year or a position beyond
+    what there is. One such
     arrival would fail the transaction of everybody it shares it with.
     """
 
@@ -96,6 +100,8 @@ class Arrival:
             raise ValueError(f"origin {self.origin} is none of {sorted(ORIGIN_NAMES)}")
         if max(event.ledger_index, event.ledger_sequence) > INDEX_MAX:
             raise ValueError(f"ledger_index or ledger_sequence is above {INDEX_MAX}")
+        if not (_SECONDS_MIN <= event.emitted_at.seconds <= _SECONDS_MAX and 0 <= event.emitted_at.nanos < 10**9):
+            raise ValueError("emitted_at is not in the years 0001 to 9999")
         texts = (event.signal_id, event.deterministic_trace_id, event.ledger_partition)
         if any("\0" in text for text in (*texts, self.content_digest, self.request_id)):
             raise ValueError("a text contains NUL")
@@ -296,6 +302,8 @@ async def restore_store(url: str, file: Path | None = None) -> str:
 
         return await restore(sqlite_path(url), file)
     _refuse_unknown(url)
+    if file is not None:
+        raise ValueError("pg_restore reads PostgreSQL's backups")
     from riskcast_server.store.postgres.schema import renew_epoch  # noqa: PLC0415 - as in open_store.
 
     return await renew_epoch(url)

@@ -4,7 +4,6 @@ Connections to one SQLite database: how they are set, and what their errors mean
 Only one connection writes and checkpoints: SQLite before 3.51.3 can corrupt a WAL database that has two.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,7 +49,7 @@ async def connect_reader(path: Path, busy_timeout_ms: int) -> aiosqlite.Connecti
 
 
 async def _connect(path: Path, mode: str, busy_timeout_ms: int, pragmas: tuple[str, ...]) -> aiosqlite.Connection:
-    uri = f"file:{quote(os.path.abspath(path))}?mode={mode}"  # noqa: PTH100 - Path.absolute, which is as pure, is taken for I/O.
+    uri = f"file:{quote(str(path))}?mode={mode}"
     connection = await aiosqlite.connect(uri, uri=True, isolation_level=None)
     try:
         for pragma in (f"PRAGMA busy_timeout = {busy_timeout_ms}", *_EVERY_CONNECTION, *pragmas):

@@ -136,10 +136,10 @@ class Writer:
     async def _run(self) -> None:
         while True:
             await self._work.wait()
-            if self._line:
+            if self._digests:
+                await self._cache()  # First, and there are few: after the line they might wait for ever.
+            elif self._line:
                 await self._answer(self._take())
-            elif self._digests:
-                await self._cache()
             elif self._closing:
                 return
             else:

@@ -1,0 +1,145 @@
+"""
+The tasks that write. Whoever puts waits in line; each transaction takes whoever waits, so that they share one commit.
+
+The tasks belong to the store and not to a caller: one who is cancelled leaves the line or not, but no transaction open.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from riskcast_server.store import Arrival, Receipt
+from riskcast_server.store.errors import StoreBusy, StoreError, StoreFailed, StoreUnavailable
+from riskcast_server.store.limits import Clock, NewAck, StoreLimits
+from riskcast_server.store.postgres.connection import READ_COMMITTED, Pool, transaction
+from riskcast_server.store.postgres.group import store_group
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """
+    A place in line: what is to be stored, and whom to tell. `told` may be cancelled at any time.
+    """
+
+    arrivals: Sequence[Arrival]
+    bytes: int
+    told: asyncio.Future[list[Receipt]]
+
+
+class Writers:
+    """
+    Half of the pool's connections, at work on one line.
+    """
+
+    def __init__(self, pool: Pool, limits: StoreLimits, now: Clock, ack: NewAck) -> None:
+        self._pool = pool
+        self._limits = limits
+        self._now = now
+        self._ack = ack
+        self._line: deque[Place] = deque()
+        self._signals = self._bytes = 0
+        self._arrived = asyncio.Condition()
+        self._closing = False
+        self._failure: StoreFailed | None = None
+        count = max(1, limits.connections_max // 2)
+        self._tasks = [asyncio.create_task(self._run(), name=f"store writer {number}") for number in range(count)]
+
+    async def put(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
+        """
+        Wait in line, at most `group_signals_max` signals a place, and return the receipts once they are durable.
+        """
+        if self._failure is not None:
+            raise StoreFailed(str(self._failure)) from self._failure
+        if self._closing:
+            raise StoreUnavailable("the store is closing")
+        bytes_each = [arrival.event.ByteSize() for arrival in arrivals]
+        more = (self._signals + len(arrivals), self._bytes + sum(bytes_each))
+        # Only an empty line takes what is too much by itself: it could never be stored otherwise.
+        if self._signals and (more[0] > self._limits.waiting_signals_max or more[1] > self._limits.waiting_bytes_max):
+            raise StoreBusy(self._signals, self._bytes)
+        loop, step = asyncio.get_running_loop(), self._limits.group_signals_max
+        places = [
+            Place(arrivals[at : at + step], sum(bytes_each[at : at + step]), loop.create_future())
+            for at in range(0, max(1, len(arrivals)), step)
+        ]
+        self._line += places
+        self._signals, self._bytes = more
+        async with self._arrived:
+            self._arrived.notify(len(places))
+        told = await asyncio.gather(*(place.told for place in places))
+        return [receipt for receipts in told for receipt in receipts]
+
+    async def close(self) -> None:
+        """
+        Commit everything in line.
+        """
+        self._closing = True
+        async with self._arrived:
+            self._arrived.notify_all()
+        await asyncio.gather(*self._tasks)
+
+    async def _run(self) -> None:
+        while True:
+            async with self._arrived:
+                await self._arrived.wait_for(lambda: self._line or self._closing)
+            if not self._line:
+                return
+            await self._answer(self._take())
+
+    def _take(self) -> list[Place]:
+        taken, signals = [self._line.popleft()], 0
+        signals = len(taken[0].arrivals)
+        while self._line and signals + len(self._line[0].arrivals) <= self._limits.group_signals_max:
+            signals += len(self._line[0].arrivals)
+            taken.append(self._line.popleft())
+        return taken
+
+    async def _answer(self, places: Sequence[Place]) -> None:
+        try:
+            receipts = await self._commit([arrival for place in places for arrival in place.arrivals])
+        except StoreError as error:
+            self._tell_failure(places, error)
+        except Exception as error:  # noqa: BLE001 - the loop of a task: a bug here must reach whoever waits, and the process.
+            self._tell_failure(places, StoreFailed(f"a writer broke: {error!r}"))
+        else:
+            for place in places:
+                own, receipts = receipts[: len(place.arrivals)], receipts[len(place.arrivals) :]
+                if not place.told.done():
+                    place.told.set_result(own)
+        finally:
+            self._signals -= sum(len(place.arrivals) for place in places)
+            self._bytes -= sum(place.bytes for place in places)
+
+    def _tell_failure(self, places: Sequence[Place], error: StoreError) -> None:
+        if isinstance(error, StoreFailed):
+            self._failure = error
+        for place in places:
+            if not place.told.done():
+                place.told.set_exception(error)
+
+    async def _commit(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
+        """
+        Store *arrivals* in one transaction, again if another one was in the way or had one of the acks drawn.
+        """
+        for attempt in range(1, self._limits.attempts_max + 1):
+            try:
+                return await self._attempt(arrivals)
+            except StoreError as error:
+                again = isinstance(
+                    error.__cause__,
+                    asyncpg.SerializationError | asyncpg.DeadlockDetectedError | asyncpg.UniqueViolationError,
+                )
+                if not again or attempt == self._limits.attempts_max:
+                    raise
+        raise AssertionError
+
+    async def _attempt(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
+        async with transaction(self._pool, self._limits, READ_COMMITTED) as connection:
+            at = self._now()
+            if not arrivals:
+                await connection.execute("UPDATE store_meta SET probed_at = $1", at)
+                return []
+            return await store_group(connection, arrivals, [self._ack() for _ in arrivals], at)
