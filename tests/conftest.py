@@ -7,6 +7,8 @@ import pytest
 # Before grpc is imported: its C core's lines are noise here, and it heeds this only then.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
+pytest_plugins = ["tests.postgres"]
+
 ROOT = Path(__file__).parent.parent
 
 
