@@ -1,10 +1,11 @@
 # The project's verbs. `make help` lists them; nothing but Python >= 3.11 and make is needed.
 SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help up test check proto bench prove docs lock clean
+.PHONY: help up test check proto bench prove docs landed lock clean
 
 help: ## List the verbs.
 	@grep -E '^[a-z.]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z.]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -12,9 +13,10 @@ help: ## List the verbs.
 .venv: .venv/.installed ## Prepare the environment, hash-checked, and nothing else.
 
 .venv/.installed: requirements.txt pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "preparing .venv, once; this takes about a minute" >&2
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 up: .venv/.installed ## Run OMEN and RiskCast on loopback, durable, until Ctrl-C.
@@ -38,6 +40,9 @@ proto: .venv/.installed ## Regenerate the stubs and the generated references fro
 	buf format -w
 	python proto/generate.py
 	$(MAKE) docs
+
+landed: .venv/.installed ## Record the contract as landed; later changes may not break it.
+	buf build -o proto/landed.binpb --exclude-source-info
 
 docs: .venv/.installed ## Regenerate the references in docs/.
 	python docs/generate.py

@@ -61,11 +61,15 @@ def parse_address(text: str) -> Address:
     return Address(host or "0.0.0.0", int(port))  # noqa: S104 - what ":PORT" means everywhere; refused without TLS
 
 
-def check_free(address: Address) -> None:
+def check_free(address: Address, flag: str = "--listen") -> None:
     """
-    Raise AddressRefused in words when somebody listens on *address* already, or nobody could.
+    Raise AddressRefused in words when somebody listens on *address* already, or nobody could; *flag* gives another.
     """
-    if address.path or address.port == 0:
+    in_use = f"{address} is in use: another server listens there. Stop it, or give another with {flag}."
+    if address.path:
+        check_no_listener(address, in_use)
+        return
+    if address.port == 0:
         return
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -76,7 +80,22 @@ def check_free(address: Address) -> None:
             raise AddressRefused(f"{address.host} is no host of this machine: {error.strerror}") from None
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise AddressRefused(
-                    f"{address} is in use: another server listens there. Stop it, or give another with --listen."
-                ) from None
+                raise AddressRefused(in_use) from None
             raise AddressRefused(f"cannot listen on {address}: {error.strerror}") from None
+
+
+def check_no_listener(address: Address, in_use: str) -> None:
+    """
+    Raise AddressRefused when somebody answers on a Unix socket: grpc would take the path over in silence.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # A listener whose queue is full is one as well, and does not hold us up.
+        try:
+            probe.connect(address.path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise AddressRefused(f"cannot listen on {address}: {error.strerror or error}") from None
+    raise AddressRefused(in_use)

@@ -3,7 +3,8 @@ What a server knows of the call it is answering.
 """
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter
 
 from omen_rpc.keys import Principal
 
@@ -18,6 +19,7 @@ class Call:
     request_id: str
     trace_parent: str
     peer: str
+    began_s: float = field(default_factory=perf_counter)
     principal: Principal | None = None
     evicted: bool = False
     drained: bool = False

@@ -21,6 +21,7 @@ class Endpoint:
     A method and the function that answers it.
 
     An empty scope means that anybody may call it, key or not, and also while the server starts or drains: probes.
+    An empty call class means that it takes no place in any pool: it answers without waiting for anything.
     """
 
     def __init__(
@@ -78,9 +79,11 @@ def endpoints(service: ServiceDescriptor, servicer: object) -> Iterator[Endpoint
 def probes(service: ServiceDescriptor, servicer: object) -> Iterator[Endpoint]:
     """
     Yield endpoints that need no key and no serving server: health and reflection.
+
+    Only those that stay open take places, so that a hundred watchers cannot make an orchestrator's check fail.
     """
     for method in service.methods:
-        yield endpoint_of(method, servicer, scope="", call_class=PROBE_CLASS)
+        yield endpoint_of(method, servicer, scope="", call_class=PROBE_CLASS if method.server_streaming else "")
 
 
 def endpoint_of(method: MethodDescriptor, servicer: object, *, scope: str, call_class: str) -> Endpoint:

@@ -13,8 +13,8 @@ from google.protobuf.message import Message
 from omen.v1 import error_pb2
 from omen_rpc.contract import REASON_PREFIX, ErrorRule, catalogue
 
-MESSAGE_CHARS_MAX = 1000
-VALUE_CHARS_MAX = 256
+MESSAGE_BYTES_MAX = 1000
+VALUE_BYTES_MAX = 256
 VIOLATIONS_MAX = 20
 
 Reason = error_pb2.ErrorReason
@@ -175,13 +175,15 @@ def fault(
     unknown = values.keys() - rule.metadata_keys
     if unknown:
         raise ValueError(f"{rule.name} has no metadata {', '.join(sorted(unknown))} in the catalogue")
-    for detail in details:
-        if detail.DESCRIPTOR.full_name not in rule.detail_types:
-            raise ValueError(f"{rule.name} has no detail {detail.DESCRIPTOR.full_name} in the catalogue")
+    types = [detail.DESCRIPTOR.full_name for detail in details]
+    types += ["google.rpc.BadRequest"] * bool(violations) + ["google.rpc.RetryInfo"] * (retry_after_s is not None)
+    for name in types:
+        if name not in rule.detail_types:
+            raise ValueError(f"{rule.name} has no detail {name} in the catalogue")
     return CLASSES.get(rule.code, CallError)(
         rule.name,
         rule.code,
-        clip(f"{text or rule.summary} {rule.remedy}", MESSAGE_CHARS_MAX),
+        clip(f"{text or rule.summary} {rule.remedy}", MESSAGE_BYTES_MAX),
         metadata=values,
         violations=[Violation(clip(each.field), clip(each.description)) for each in violations[:VIOLATIONS_MAX]],
         retry_after_s=retry_after_s,
@@ -214,8 +216,11 @@ def item_error(error: CallError) -> error_pb2.ItemError:
     )
 
 
-def clip(text: str, chars_max: int = VALUE_CHARS_MAX) -> str:
+def clip(text: str, bytes_max: int = VALUE_BYTES_MAX) -> str:
     """
-    Return *text*, cut to what a status has room for, and marked as cut.
+    Return *text*, cut to what a status has room for, and marked as cut. What UTF-8 cannot say becomes a question mark.
     """
-    return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
+    raw = text.encode(errors="replace")
+    if len(raw) <= bytes_max:
+        return raw.decode()
+    return raw[: bytes_max - len("…".encode())].decode(errors="ignore") + "…"

@@ -9,38 +9,28 @@ streaming handler that reads its one message here.
 """
 
 import asyncio
-import os
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
-from typing import Any, NoReturn, TypeAlias
+from typing import Any
 
 import grpc
-import structlog
 from google.protobuf.message import DecodeError, Message
 
 from omen_rpc import metrics
 from omen_rpc.call import CURRENT, Call
+from omen_rpc.contract import CODES
 from omen_rpc.endpoint import Endpoint
 from omen_rpc.errors import CallError, Reason, fault
 from omen_rpc.keys import KeyRing, refuse_scope
 from omen_rpc.metadata import REQUEST_ID, request_id_of, trace_parent_of
 from omen_rpc.rate import RateLimit
-from omen_rpc.status import to_trailers
-
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-Translate: TypeAlias = Mapping[type[Exception], Callable[[Any], CallError]]
+from omen_rpc.refusal import Context, Translate, draining, end, explain, overloaded, starting, unforeseen
+from omen_rpc.waiting_room import WaitingRoom
 
 UNKNOWN_DOMAIN = "omen.v1"
-STARTING_RETRY_S = 1.0
-DRAINING_RETRY_S = 1.0
-OVERLOADED_RETRY_S = 0.2
-
-REFUSALS_LOGGED = RateLimit(per_minute=600, burst=100)
-
-log = structlog.get_logger()
+STALLED_RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +56,10 @@ class Gate(grpc.GenericRpcHandler):
         self._rate = rate
         self._translate = dict(translate)
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        self._open = dict.fromkeys(limits.calls_max, 0)
-        self._awaited: OrderedDict[asyncio.Task[Any], Call] = OrderedDict()
+        self._waiting_room = WaitingRoom(limits.bodies_awaited_max, limits.body_timeout_s)
+        self._open = dict.fromkeys(("", *limits.calls_max), 0)
+        for pool in limits.calls_max:
+            metrics.RPC_CALLS_OPEN.labels(pool).set_function(partial(self._open.__getitem__, pool))
         self._streams: dict[asyncio.Task[Any], Call] = {}
         self._serving = False
         self._refusal = starting
@@ -137,13 +129,14 @@ class Gate(grpc.GenericRpcHandler):
         """
         Answer one call through *run*; whatever goes wrong leaves as a status of the catalogue.
         """
-        began = perf_counter()
         call = enter(endpoint.path, context)
         code = grpc.StatusCode.OK.name
         try:
             reply = await run(endpoint, context, call)
-            context.set_trailing_metadata((*(context.trailing_metadata() or ()), (REQUEST_ID, call.request_id)))
-        except grpc.aio.AbortError:
+            tell_request_id(context, call)
+            code = code_of(context)
+        except grpc.aio.AbortError:  # The method ended the call by itself; grpc has sent what it said.
+            code = code_of(context)
             raise
         except asyncio.CancelledError:
             if not (call.drained or unprompted()):
@@ -153,23 +146,26 @@ class Gate(grpc.GenericRpcHandler):
                 current_task().uncancel()
                 error = draining()
             else:
-                error = self._unforeseen(endpoint, asyncio.CancelledError())
+                error = unforeseen(endpoint.path, asyncio.CancelledError())
             code = error.code.name
             await end(context, call, error, endpoint.domain)
         except Exception as raised:  # noqa: BLE001 - the last place where an error can become a status
-            error = self._explain(endpoint, raised)
+            error = explain(endpoint.path, raised, self._translate)
             code = error.code.name
             await end(context, call, error, endpoint.domain)
         else:
             return reply
         finally:
-            endpoint.count(code, perf_counter() - began)
+            endpoint.count(code, perf_counter() - call.began_s)
 
     async def _unary(self, endpoint: Endpoint, context: Context, call: Call) -> bytes:
         request = await self._admitted(endpoint, context, call)
-        with self._place(endpoint):
+        self._take_place(endpoint.call_class)
+        try:
             reply = await endpoint.function(request, context)
             return bytes(reply.SerializeToString())
+        finally:
+            self._open[endpoint.call_class] -= 1
 
     async def _stream(self, endpoint: Endpoint, context: Context, call: Call) -> None:
         if endpoint.streams_requests:
@@ -178,22 +174,27 @@ class Gate(grpc.GenericRpcHandler):
         else:
             request = await self._admitted(endpoint, context, call)
         task = current_task()
-        with self._place(endpoint):
-            self._streams[task] = call
+        self._take_place(endpoint.call_class)
+        try:
             replies = endpoint.function(request, context)
+            self._streams[task] = call
             try:
                 async for reply in replies:
                     await self._write(context, reply)
             finally:
                 del self._streams[task]
                 await replies.aclose()
+        finally:
+            self._open[endpoint.call_class] -= 1
+        if call.drained:  # A method that swallowed its cancellation has not told everything it had to tell.
+            raise draining()
 
     async def _admitted(self, endpoint: Endpoint, context: Context, call: Call) -> Message:
         """
         Return the call's message once everything that does not need it has been checked, and what it costs after.
         """
         self._check(endpoint, context, call)
-        request = parse(endpoint, await self._body(context, call))
+        request = parse(endpoint, await self._waiting_room.read(current_task(), context, call))
         if self._rate is not None and endpoint.scope:
             self._charge(self._rate, call, endpoint.cost(request))
         return request
@@ -215,40 +216,6 @@ class Gate(grpc.GenericRpcHandler):
         if not self._serving:
             raise self._refusal()
 
-    async def _body(self, context: Context, call: Call) -> bytes:
-        """
-        Return the bytes of the call's one message.
-
-        As many calls as may wait for one do; the one that has waited longest makes room for the next, so a flood of
-        headers without messages delays nobody who sends both.
-        """
-        task = current_task()
-        self._awaited[task] = call
-        if len(self._awaited) > self._limits.bodies_awaited_max:
-            oldest, its_call = self._awaited.popitem(last=False)
-            its_call.evicted = True
-            oldest.cancel()
-        metrics.RPC_BODIES_AWAITED.set(len(self._awaited))
-        try:
-            async with asyncio.timeout(self._limits.body_timeout_s):
-                raw = await context.read()
-        except TimeoutError:
-            raise self._no_body() from None
-        except asyncio.CancelledError:
-            if not call.evicted:
-                raise
-            task.uncancel()
-            raise self._no_body() from None
-        finally:
-            self._awaited.pop(task, None)
-        if raw is grpc.aio.EOF:
-            raise fault(Reason.ERROR_REASON_MALFORMED_REQUEST, "The call ended without a message.")
-        return bytes(raw)
-
-    def _no_body(self) -> CallError:
-        seconds = self._limits.body_timeout_s
-        return fault(Reason.ERROR_REASON_REQUEST_BODY_TIMEOUT, metadata={"timeout_s": seconds})
-
     async def _requests(self, endpoint: Endpoint, context: Context) -> AsyncIterator[Message]:
         """
         Yield the messages of a call that may send several; silence between them ends it.
@@ -258,7 +225,7 @@ class Gate(grpc.GenericRpcHandler):
                 async with asyncio.timeout(self._limits.body_timeout_s):
                     raw = await context.read()
             except TimeoutError:
-                raise self._no_body() from None
+                raise self._waiting_room.too_late() from None
             if raw is grpc.aio.EOF:
                 return
             yield parse(endpoint, raw)
@@ -268,7 +235,7 @@ class Gate(grpc.GenericRpcHandler):
             async with asyncio.timeout(self._limits.write_timeout_s):
                 await context.write(reply.SerializeToString())
         except TimeoutError:
-            raise fault(Reason.ERROR_REASON_SUBSCRIBER_STALLED, retry_after_s=STARTING_RETRY_S) from None
+            raise fault(Reason.ERROR_REASON_SUBSCRIBER_STALLED, retry_after_s=STALLED_RETRY_S) from None
 
     def _charge(self, rate: RateLimit, call: Call, cost: int) -> None:
         wait_s = rate.take(call.caller, cost)
@@ -279,73 +246,42 @@ class Gate(grpc.GenericRpcHandler):
                 retry_after_s=wait_s,
             )
 
-    @contextmanager
-    def _place(self, endpoint: Endpoint) -> Iterator[None]:
+    def _take_place(self, pool: str) -> None:
         """
-        Hold a place in the endpoint's pool, or raise when there is none.
+        Take a place in *pool*, or raise when there is none. Whoever took one gives it back.
         """
-        pool = endpoint.call_class
-        limit = self._limits.calls_max[pool]
-        if self._open[pool] >= limit:
-            raise fault(
-                Reason.ERROR_REASON_OVERLOADED,
-                f"{limit} calls of the kind {pool} are being answered, as many as may be.",
-                metadata={"limit": limit, "limit_name": f"{pool}_calls_max", "retry_after_s": OVERLOADED_RETRY_S},
-                retry_after_s=OVERLOADED_RETRY_S,
-            )
+        limit = self._limits.calls_max.get(pool)
+        if limit is not None and self._open[pool] >= limit:
+            raise overloaded(pool, limit)
         self._open[pool] += 1
-        gauge = metrics.RPC_CALLS_OPEN.labels(pool)
-        gauge.inc()
-        try:
-            yield
-        finally:
-            self._open[pool] -= 1
-            gauge.dec()
-
-    def _explain(self, endpoint: Endpoint, raised: Exception) -> CallError:
-        """
-        Return the error that *raised* is to the caller.
-        """
-        if isinstance(raised, CallError):
-            return raised
-        if isinstance(raised, NotImplementedError):  # What generated code raises for a method nobody wrote yet.
-            return fault(Reason.ERROR_REASON_NOT_IMPLEMENTED, metadata={"method": endpoint.path})
-        for kind in type(raised).__mro__:
-            if kind in self._translate:
-                return self._translate[kind](raised)
-        return self._unforeseen(endpoint, raised)
-
-    def _unforeseen(self, endpoint: Endpoint, raised: BaseException) -> CallError:
-        """
-        Log a bug under a new id, and return an error that says nothing but this id.
-        """
-        error_id = os.urandom(6).hex()
-        log.error("unforeseen_error", error_id=error_id, code="INTERNAL", call=endpoint.path, exc_info=raised)
-        return fault(
-            Reason.ERROR_REASON_INTERNAL, f"internal error, error id {error_id}.", metadata={"error_id": error_id}
-        )
 
 
 def enter(path: str, context: Context) -> Call:
     """
-    Make the call known to everything that runs for it.
+    Make the call known to everything that runs for it, and its id to the caller, however it ends.
     """
     metadata = context.invocation_metadata() or ()
     call = Call(path, request_id_of(metadata), trace_parent_of(metadata), context.peer())
     CURRENT.set(call)
+    context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
     return call
 
 
-async def end(context: Context, call: Call, error: CallError, domain: str) -> NoReturn:
+def tell_request_id(context: Context, call: Call) -> None:
     """
-    End a call with *error*.
+    Put the request id into the trailers again when the method has set its own in their place.
     """
-    if not REFUSALS_LOGGED.take("", 1):  # A flood of bad calls must not become a flood of lines; the metric has all.
-        log.info("call_refused", code=error.code.name, reason=error.reason, peer=call.peer)
-    metrics.RPC_CALLS_REFUSED.labels(error.reason).inc()
-    trailers = (*to_trailers(error, domain), (REQUEST_ID, call.request_id))
-    await context.abort(error.code, error.message, trailers)
-    raise AssertionError("abort returned")
+    trailers = tuple(context.trailing_metadata() or ())
+    if (REQUEST_ID, call.request_id) not in trailers:
+        context.set_trailing_metadata((*trailers, (REQUEST_ID, call.request_id)))
+
+
+def code_of(context: Context) -> str:
+    """
+    Return the name of the code that the method gave the call; OK when it gave none.
+    """
+    code: Any = context.code()  # The types forget that it is None until it is set, and may be a number then.
+    return (code if isinstance(code, grpc.StatusCode) else CODES[code or 0]).name
 
 
 def parse(endpoint: Endpoint, raw: bytes) -> Message:
@@ -360,22 +296,6 @@ def parse(endpoint: Endpoint, raw: bytes) -> Message:
             f"The bytes are no {endpoint.request_type.DESCRIPTOR.full_name}.",
         ) from None
     return message
-
-
-def draining() -> CallError:
-    """
-    Make the error for a call that comes, or a stream that is open, when the server shuts down.
-    """
-    wait_s = DRAINING_RETRY_S
-    return fault(Reason.ERROR_REASON_DRAINING, metadata={"retry_after_s": wait_s}, retry_after_s=wait_s)
-
-
-def starting() -> CallError:
-    """
-    Make the error for a call that comes before the server has recovered.
-    """
-    wait_s = STARTING_RETRY_S
-    return fault(Reason.ERROR_REASON_STARTING, metadata={"retry_after_s": wait_s}, retry_after_s=wait_s)
 
 
 def unprompted() -> bool:

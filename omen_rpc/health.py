@@ -67,6 +67,7 @@ def add_field(
 
 DESCRIPTOR = describe()
 SERVICE = DESCRIPTOR.services_by_name["Health"]
+HealthCheckRequest: Any = GetMessageClass(DESCRIPTOR.message_types_by_name["HealthCheckRequest"])
 HealthCheckResponse: Any = GetMessageClass(DESCRIPTOR.message_types_by_name["HealthCheckResponse"])
 HealthListResponse: Any = GetMessageClass(DESCRIPTOR.message_types_by_name["HealthListResponse"])
 

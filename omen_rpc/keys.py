@@ -26,7 +26,7 @@ NAMED_KEY = re.compile(
 )
 BARE_KEY = re.compile(r"(?P<key>[^\s,;:]{1,512})(?=[\s,;]|$)")
 SEPARATOR = re.compile(r"[\s,;]+")
-COMMENT = re.compile(r"(?m)^\s*#.*$")
+COMMENT = re.compile(r"(?m)(?:^|(?<=\s))#.*$")
 
 log = structlog.get_logger()
 
@@ -67,7 +67,8 @@ def parse_keys(text: str, origin: str) -> tuple[Key, ...]:
     """
     Read keys from *text*: ``name:scope[,scope]:key`` each, or a bare key that may everything.
 
-    They are separated by newlines, commas, semicolons or blanks; lines starting with ``#`` are comments.
+    They are separated by newlines, commas, semicolons or blanks. A ``#`` at the start of a line or after a blank starts
+    a comment: read as keys, its words would let everybody in who guesses one.
     """
     text = COMMENT.sub("", text)
     keys: list[Key] = []
@@ -79,8 +80,8 @@ def parse_keys(text: str, origin: str) -> tuple[Key, ...]:
         number = len(keys) + 1
         if named := NAMED_KEY.match(text, at):
             scopes = frozenset(named["scopes"].split(","))
-            if unknown := scopes - SCOPES:
-                raise KeysUnreadable(f"{origin}: key {number} has an unknown scope {min(unknown)!r}")
+            if scopes - SCOPES:  # Not shown: whoever mixes up the order has written the key there.
+                raise KeysUnreadable(f"{origin}: key {number} has a scope that is none of {', '.join(sorted(SCOPES))}")
             keys.append(Key(digest(named["key"]), Principal(named["name"], scopes)))
             at = named.end()
         elif bare := BARE_KEY.match(text, at):
@@ -164,8 +165,9 @@ class KeyRing:
             stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
             if stamp == self._stamp:
                 return
-            self._stamp = stamp
-            keys = self._fixed + parse_keys(file.read_text(), str(file))
+            text = file.read_text()
+            self._stamp = stamp  # Not before: what could not be read is tried again until it can.
+            keys = self._fixed + parse_keys(text, str(file))
         except (OSError, UnicodeDecodeError) as error:
             raise KeysUnreadable(f"{file}: {getattr(error, 'strerror', None) or 'not text'}") from None
         if keys != self._keys:

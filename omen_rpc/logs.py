@@ -8,7 +8,7 @@ text: the text may hold whatever the caller sent.
 import logging
 import sys
 import traceback
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from types import TracebackType
 from typing import Any, TextIO, TypeAlias
 
@@ -60,10 +60,22 @@ class Forward(logging.Handler):
         """
         Write *record* as one of our lines.
         """
-        text = record.msg if record.exc_info else record.getMessage()
+        level = max((known for known in LEVELS.values() if known <= record.levelno), default=logging.DEBUG)
         structlog.get_logger().log(
-            record.levelno, "library", library=record.name, text=str(text), exc_info=record.exc_info or None
+            level, "library", library=record.name, text=text_of(record), exc_info=record.exc_info or None
         )
+
+
+def text_of(record: logging.LogRecord) -> str:
+    """
+    Return what a library has to say; of an exception only the headline, as the rest and the arguments may quote it.
+    """
+    if record.exc_info:
+        return next(iter(str(record.msg).splitlines()), "")
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - a library's malformed line must not fail the call it is written in
+        return str(record.msg)
 
 
 def add_service(service: str) -> Callable[[Any, str, EventDict], EventDict]:
@@ -123,11 +135,23 @@ def clean(_logger: object, _method: str, event: EventDict) -> EventDict:
     Star what is named like a secret; escape and cut what a caller may have written.
     """
     for name, value in event.items():
-        if any(secret in name.lower() for secret in SECRET_NAMES) and not isinstance(value, (int, float)):
-            event[name] = "***"
-        elif isinstance(value, str):
-            event[name] = printable(value)
+        event[name] = cleaned(name, value)
     return event
+
+
+def cleaned(name: str, value: Any) -> Any:
+    """
+    Return *value* as it may be written under *name*, whatever it holds inside.
+    """
+    if value is None or isinstance(value, (int, float)):
+        return value
+    if any(secret in name.lower() for secret in SECRET_NAMES):
+        return "***"
+    if isinstance(value, Mapping):
+        return {printable(str(key)): cleaned(str(key), each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [cleaned(name, each) for each in value]
+    return printable(str(value))
 
 
 def printable(text: str) -> str:

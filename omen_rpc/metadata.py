@@ -2,6 +2,7 @@
 The metadata keys of the contract, and what may be believed of their values.
 """
 
+import itertools
 import os
 import re
 from collections.abc import Iterable
@@ -13,15 +14,17 @@ TRACE_PARENT = "traceparent"
 IDEMPOTENCY_KEY = "x-idempotency-key"
 ACK_ID = "x-ack-id"
 
-TRACE_PARENT_SHAPE = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")
-REQUEST_ID_SHAPE = re.compile(r"^[\x21-\x7e]{1,128}$")
+TRACE_PARENT_SHAPE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+REQUEST_ID_SHAPE = re.compile(r"[\x21-\x7e]{1,128}")
+PROCESS = os.urandom(6).hex()
+COUNT = itertools.count(1)
 
 
 def new_request_id() -> str:
     """
-    Return a request id nobody else has.
+    Return a request id nobody else has: the process's own part, and a count.
     """
-    return os.urandom(8).hex()
+    return f"{PROCESS}{next(COUNT):08x}"
 
 
 def request_id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
@@ -29,7 +32,7 @@ def request_id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     Return the caller's request id, or a new one when it sent none that is fit for a log line.
     """
     value = first(metadata, REQUEST_ID)
-    return value if REQUEST_ID_SHAPE.match(value) else new_request_id()
+    return value if REQUEST_ID_SHAPE.fullmatch(value) else new_request_id()
 
 
 def trace_parent_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
@@ -37,7 +40,7 @@ def trace_parent_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     Return the caller's W3C trace context, or nothing when it sent none that is well formed.
     """
     value = first(metadata, TRACE_PARENT)
-    return value if TRACE_PARENT_SHAPE.match(value) else ""
+    return value if TRACE_PARENT_SHAPE.fullmatch(value) else ""
 
 
 def first(metadata: Iterable[tuple[str, str | bytes]], name: str) -> str:

@@ -18,7 +18,9 @@ RPC_CALL_SECONDS = Histogram(
     buckets=SECONDS_BUCKETS,
 )
 RPC_CALLS_OPEN = Gauge("omen_rpc_calls_open", "Calls being answered now, by pool.", ["call_class"])
-RPC_CALLS_REFUSED = Counter("omen_rpc_calls_refused", "Calls refused before their method ran, by reason.", ["reason"])
+RPC_CALLS_REFUSED = Counter(
+    "omen_rpc_calls_refused", "Calls that ended with an error of the catalogue, by reason.", ["reason"]
+)
 RPC_BODIES_AWAITED = Gauge("omen_rpc_bodies_awaited", "Calls whose headers came and whose message has not.")
 SERVER_READY = Gauge("omen_server_ready", "1 while the server serves, 0 while it starts or drains.")
 

@@ -19,12 +19,13 @@ from omen.v1 import server_info_service_pb2
 from omen_rpc import metrics
 from omen_rpc.address import Address, AddressRefused, check_free, parse_address
 from omen_rpc.endpoint import endpoints, probes
-from omen_rpc.gate import Gate, Limits, Translate
+from omen_rpc.gate import Gate, Limits
 from omen_rpc.health import SERVICE as HEALTH
 from omen_rpc.health import Health
 from omen_rpc.keys import KeyRing, KeysUnreadable
 from omen_rpc.rate import RateLimit
 from omen_rpc.reflection import reflection
+from omen_rpc.refusal import Translate
 from omen_rpc.server_info import ServerInfo
 from omen_rpc.settings import Loaded, ServerSettings, SettingsRefused
 from omen_rpc.tls import CertificateUnreadable, ServerFiles, server_credentials
@@ -184,9 +185,12 @@ def key_ring(settings: ServerSettings) -> KeyRing:
     """
     text = settings.api_keys.get_secret_value() if settings.api_keys is not None else ""
     try:
-        return KeyRing(text, settings.api_keys_file)
+        ring = KeyRing(text, settings.api_keys_file)
     except KeysUnreadable as error:
         raise SettingsRefused(f"API keys: {error}") from None
+    if settings.api_keys is not None and not ring.required:
+        raise SettingsRefused("API keys: the list is given and holds none. Put keys in, or leave the setting out.")
+    return ring
 
 
 def rate(settings: ServerSettings) -> RateLimit | None:

@@ -7,11 +7,12 @@ module is the only one that reads the environment.
 
 import argparse
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -20,6 +21,7 @@ Settings = TypeVar("Settings", bound="ServerSettings")
 Settings_co = TypeVar("Settings_co", bound="ServerSettings", covariant=True)
 SHARED_PREFIX = "OMEN"
 STARS = "***"
+URL_PASSWORD = re.compile(r"(?<=://)([^:/?#@]*):.*(?=@)|(?<=password=)[^&\s]*")
 
 
 class SettingsRefused(Exception):
@@ -145,7 +147,7 @@ class Loaded(Generic[Settings_co]):
         shown = []
         for name in type(self.settings).model_fields:
             value = getattr(self.settings, name)
-            text = "" if value is None else STARS if isinstance(value, SecretStr) else str(value)
+            text = "" if value is None else STARS if isinstance(value, SecretStr) else without_password(str(value))
             source, set_by = self.origins.get(name, ("default", ""))
             shown.append(Setting(name, text, source, set_by))
         return shown
@@ -157,9 +159,10 @@ def load(
     """
     Return the settings of *program*. SettingsRefused when one of them cannot be; SystemExit for --help and usage.
     """
-    flags = {
-        name: value for name, value in vars(parser(model, program).parse_args(arguments)).items() if value is not None
-    }
+    known, unknown = parser(model, program).parse_known_args(arguments)
+    if unknown:
+        raise SettingsRefused(explain_unknown(model, program, unknown))
+    flags = {name: value for name, value in vars(known).items() if value is not None}
     file = flags.pop("config", None) or environment.get(f"{program.prefix}_CONFIG")
     values: dict[str, Any] = {}
     origins: dict[str, tuple[str, str]] = {}
@@ -176,6 +179,22 @@ def load(
         return Loaded(model.model_validate(values), origins)
     except ValidationError as error:
         raise SettingsRefused(explain(error, origins)) from None
+
+
+def explain_unknown(model: type[ServerSettings], program: Program, arguments: Sequence[str]) -> str:
+    """
+    Return what is wrong with arguments that are none: their names alone, as a value may be a secret.
+    """
+    names = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
+    if not names:
+        return f"there is an argument without a flag. {program.name} --help lists what there is."
+    secret = model.model_fields.get(names[0].removeprefix("--").replace("-", "_"))
+    if secret is not None:
+        variable = variables(program, names[0].removeprefix("--").replace("-", "_"), secret)[0]
+        return f"{names[0]} is no flag, since every process can read a command line. Set {variable} instead."
+    near = difflib.get_close_matches(names[0], [flag(name) for name in model.model_fields], 1)
+    hint = f"Did you mean {near[0]}?" if near else f"{program.name} --help lists what there is."
+    return f"{names[0]} is no flag of {program.name}. {hint}"
 
 
 def variables(program: Program, name: str, field: FieldInfo) -> list[str]:
@@ -204,11 +223,30 @@ def has_flag(field: FieldInfo) -> bool:
     return not (isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("flag") is False)
 
 
+def without_password(value: str) -> str:
+    """
+    Return *value* with the password starred that a database's URL may carry.
+    """
+    return URL_PASSWORD.sub(lambda found: STARS if found[1] is None else f"{found[1]}:{STARS}", value)
+
+
+class Line(argparse.ArgumentParser):
+    """
+    A command line whose errors are one sentence, like those of every other source.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        """
+        Refuse the line.
+        """
+        raise SettingsRefused(f"{message}. {self.prog} --help lists what there is.")
+
+
 def parser(model: type[ServerSettings], program: Program) -> argparse.ArgumentParser:
     """
     Return the parser of *program*'s command line. It checks nothing but names: the model checks values.
     """
-    line = argparse.ArgumentParser(
+    line = Line(
         prog=program.name,
         description=program.summary,
         epilog="Flags win over environment variables, those over the file given with --config, the file over defaults.",
@@ -217,6 +255,7 @@ def parser(model: type[ServerSettings], program: Program) -> argparse.ArgumentPa
     line.add_argument("--config", metavar="FILE", help=f"A TOML file of settings. [{program.prefix}_CONFIG]")
     for name, field in model.model_fields.items():
         if not has_flag(field):
+            line.epilog = f"{line.epilog} {variables(program, name, field)[0]} has no flag: {field.description}"
             continue
         default = "" if field.default is None else f" Default: {field.default}."
         text = f"{field.description}{default} [{variables(program, name, field)[0]}]".replace("%", "%%")
@@ -238,7 +277,10 @@ def read_file(model: type[ServerSettings], program: Program, path: Path) -> dict
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsRefused(f"{path}: not TOML: {error}") from None
     values = {key: value for key, value in content.items() if not isinstance(value, dict)}
-    values.update(content.get(program.table, {}))
+    tables = {key: value for key, value in content.items() if isinstance(value, dict)}
+    values.update(tables.pop(program.table, {}))
+    if near := difflib.get_close_matches(program.table, tables, 1):
+        raise SettingsRefused(f"{path}: [{near[0]}] is nobody's table. Did you mean [{program.table}]?")
     for name in values:
         if name not in model.model_fields:
             near = difflib.get_close_matches(name, model.model_fields, 1)

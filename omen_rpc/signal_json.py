@@ -40,8 +40,7 @@ def to_object(event: SignalEvent) -> dict[str, Any]:
     are left out: nothing says what to call them. `-0.0` becomes `0.0`; NaN and infinities are refused.
     Some numbers are `orjson.Fragment`s, so only orjson can write the object.
     """
-    if event.unrecognised_json:
-        event = recognise(event)
+    event = recognise(event)  # From here on the overlay is in its one form, keys sorted.
     record = _write_message(event)
     overlay = record.pop(_OVERLAY, None)
     if overlay is not None:
@@ -184,8 +183,7 @@ def _read_overlay(text: str) -> dict[str, Any]:
 
 
 def _lay_over(record: dict[str, Any], overlay: dict[str, Any]) -> None:
-    for key in sorted(overlay):
-        laid = overlay[key]
+    for key, laid in overlay.items():
         try:
             if key not in record:
                 record[key] = canonical(laid, 1)

@@ -12,18 +12,20 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-from omen_rpc.errors import CLASSES, CallError, Violation, clip
+from omen_rpc.errors import CLASSES, MESSAGE_BYTES_MAX, CallError, Violation, clip
 
 DETAILS_KEY = "grpc-status-details-bin"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 STATUS_BYTES_MAX = 4096  # Above 8 KB of trailers gRPC loses a status at random.
+TEXT_BYTES_MAX = 512  # The message travels once more as plain text, where a byte that is not ASCII takes three.
+PUSHBACK_DIGITS_MAX = 9
 
 
 def to_status(error: CallError, domain: str) -> status_pb2.Status:
     """
     Return *error* as a status: ErrorInfo first, then the details its rule names. At most 4 KiB.
     """
-    message, violations = error.message, error.violations
+    message, violations = clip(error.message, MESSAGE_BYTES_MAX), error.violations
     while True:
         details = [packed(detail) for detail in details_of(error, domain, violations)]
         status = status_pb2.Status(code=error.code.value[0], message=message, details=details)
@@ -33,8 +35,9 @@ def to_status(error: CallError, domain: str) -> status_pb2.Status:
             violations = violations[: len(violations) // 2]
         elif len(message) > 100:
             message = clip(message, len(message) // 2)
-        else:
-            return status
+        else:  # Only an error that another server made can be as large as that: what remains is which one it was.
+            info = error_details_pb2.ErrorInfo(reason=clip(error.reason), domain=domain)
+            return status_pb2.Status(code=error.code.value[0], message=message, details=[packed(info)])
 
 
 def details_of(error: CallError, domain: str, violations: Sequence[Violation]) -> Iterator[Message]:
@@ -52,6 +55,13 @@ def details_of(error: CallError, domain: str, violations: Sequence[Violation]) -
     yield from error.details
 
 
+def to_text(error: CallError) -> str:
+    """
+    Return the message of *error* as gRPC's own text, for callers that do not read details.
+    """
+    return clip(error.message, TEXT_BYTES_MAX)
+
+
 def to_trailers(error: CallError, domain: str) -> tuple[tuple[str, str | bytes], ...]:
     """
     Return the trailing metadata that carries *error*.
@@ -61,7 +71,8 @@ def to_trailers(error: CallError, domain: str) -> tuple[tuple[str, str | bytes],
     trailers: list[tuple[str, str | bytes]] = [(DETAILS_KEY, to_status(error, domain).SerializeToString())]
     if error.retry_after_s is not None:
         trailers.append((PUSHBACK_KEY, str(max(1, round(error.retry_after_s * 1000)))))
-    trailers.extend(error.trailers.items())
+    if not error.domain:  # One that another server made has that server's trailers.
+        trailers.extend(error.trailers.items())
     return tuple(trailers)
 
 
@@ -86,7 +97,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> CallError:
         elif isinstance(known, error_details_pb2.BadRequest):
             violations = [Violation(each.field, each.description) for each in known.field_violations]
         elif isinstance(known, error_details_pb2.RetryInfo):
-            retry_after_s = known.retry_delay.ToTimedelta().total_seconds()
+            retry_after_s = known.retry_delay.seconds + known.retry_delay.nanos / 1e9
         elif known is not None:
             others.append(known)
     return kind(
@@ -120,7 +131,7 @@ def pushback(metadata: Sequence[tuple[str, Any]]) -> float | None:
     Return the seconds the server asks to wait by trailer; None when it does not.
     """
     for key, value in metadata:
-        if key == PUSHBACK_KEY and str(value).isdigit():
+        if key == PUSHBACK_KEY and str(value).isdecimal() and len(value) <= PUSHBACK_DIGITS_MAX:
             return int(value) / 1000
     return None
 

@@ -1,7 +1,8 @@
 """
-Certificates for both ends, read again when they change, so that renewing one needs no restart.
+A server's certificate, read again when its files change, so that renewing it needs no restart.
 """
 
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,17 +34,6 @@ class ServerFiles:
         Return the files that are there to be watched.
         """
         return [path for path in (self.cert, self.key, self.client_ca) if path is not None]
-
-
-@dataclass(frozen=True, slots=True)
-class ClientFiles:
-    """
-    Where a caller's certificates lie: the CA it trusts, and its own certificate when the server wants one.
-    """
-
-    ca: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
 
 
 class Reloading:
@@ -85,25 +75,31 @@ def server_credentials(files: ServerFiles) -> grpc.ServerCredentials:
     )
 
 
-def channel_credentials(files: ClientFiles) -> grpc.ChannelCredentials:
-    """
-    Return a caller's credentials; without a CA the system's are trusted.
-    """
-    return grpc.ssl_channel_credentials(
-        root_certificates=content(files.ca) if files.ca else None,
-        private_key=content(files.key) if files.key else None,
-        certificate_chain=content(files.cert) if files.cert else None,
-    )
-
-
 def read(files: ServerFiles) -> grpc.ServerCertificateConfiguration:
     """
     Read the certificate as it is now.
     """
+    check_pair(files)
     return grpc.ssl_server_certificate_configuration(
         [(content(files.key), content(files.cert))],
         root_certificates=content(files.client_ca) if files.client_ca else None,
     )
+
+
+def check_pair(files: ServerFiles) -> None:
+    """
+    Raise CertificateUnreadable unless certificate and key are whole and belong together; grpc would not say a word.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(files.cert, files.key, password="")
+        if files.client_ca is not None:
+            context.load_verify_locations(files.client_ca)
+    except ssl.SSLError as error:
+        reason = (error.reason or "not PEM").replace("_", " ").lower()
+        raise CertificateUnreadable(f"{', '.join(str(path) for path in files.paths())}: {reason}") from None
+    except OSError:
+        return  # `content` names the one that is not there.
 
 
 def stamp(paths: Sequence[Path]) -> tuple[tuple[int, int, int], ...]:

@@ -32,7 +32,7 @@ class Web:
         """
         Listen, and return the address with the port in use.
         """
-        check_free(self._address)
+        check_free(self._address, "--metrics-port")
         try:
             self._server = await asyncio.start_server(
                 self._connection, self._address.host, self._address.port, limit=REQUEST_BYTES_MAX

@@ -16,6 +16,15 @@ START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 40.0
 
 
+def tree_environment() -> dict[str, str]:
+    """
+    Return an environment in which programs run from this tree, wherever the installed ones come from, and unset.
+    """
+    root = Path(__file__).parent.parent
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("OMEN_", "RISKCAST_"))}
+    return inherited | {"PYTHONPATH": os.pathsep.join(str(root / part) for part in ("", "proto", "clients"))}
+
+
 class ServerProcess:
     """
     One running server, with every line it logged.
@@ -121,14 +130,13 @@ async def started(program: str, *arguments: str, cwd: Path, environment: dict[st
     """
     Start a server and return at once. A flag given twice counts as given last.
     """
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("OMEN_", "RISKCAST_"))}
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).parent / program,
         "--listen=127.0.0.1:0",
         "--metrics-port=0",
         *arguments,
         cwd=cwd,
-        env=inherited | (environment or {}),
+        env=tree_environment() | (environment or {}),
         stderr=asyncio.subprocess.PIPE,
     )
     return ServerProcess(process)

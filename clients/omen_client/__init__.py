@@ -1,0 +1,41 @@
+"""
+Typed clients of OMEN, RiskCast and the reconciler.
+
+They need grpcio, protobuf and googleapis-common-protos, and no server code.
+"""
+
+from omen_client.server import ServerClient
+from omen_rpc.channel import ClientFiles, Connection, ConnectionRefused
+from omen_rpc.errors import (
+    AlreadyExists,
+    CallError,
+    DataLoss,
+    DeadlineExceeded,
+    Exhausted,
+    InvalidRequest,
+    NotAllowed,
+    NotFound,
+    OutOfRange,
+    PreconditionFailed,
+    Unavailable,
+    Violation,
+)
+
+__all__ = [
+    "AlreadyExists",
+    "CallError",
+    "ClientFiles",
+    "Connection",
+    "ConnectionRefused",
+    "DataLoss",
+    "DeadlineExceeded",
+    "Exhausted",
+    "InvalidRequest",
+    "NotAllowed",
+    "NotFound",
+    "OutOfRange",
+    "PreconditionFailed",
+    "ServerClient",
+    "Unavailable",
+    "Violation",
+]

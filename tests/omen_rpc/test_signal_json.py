@@ -130,6 +130,15 @@ def test_doubles_golden(value: float, text: str) -> None:
     assert encode_json(decode_json(b'{"zzz":[%b]}' % repr(value).encode())) == b'{"zzz":[%b]}' % text.encode()
 
 
+def test_minus_zero_is_read_as_zero() -> None:
+    """
+    Minus zero does not even enter a message by way of JSON.
+    """
+    event = decode_json(b'{"signal":{"probability":-0.0,"validation":[{"parameters":{"seen":-0.0}}]}}')
+    assert math.copysign(1, event.signal.probability) == 1
+    assert math.copysign(1, event.signal.validation[0].parameters["seen"]) == 1
+
+
 def test_absent_and_zero() -> None:
     """
     What is unset is absent, an optional zero is kept, and an empty message that is there stays there.

@@ -1,0 +1,20 @@
+import sys
+
+
+def main() -> None:
+    """
+    Run one command and exit with its code.
+    """
+    if sys.argv[1:] == ["--version"]:
+        # Answered before anything is imported that this does not need: shells ask it on every prompt.
+        from importlib.metadata import version  # noqa: PLC0415
+
+        print(f"omen {version('omen-dualpath')}")
+        sys.exit(0)
+    from omen_cli.app import run  # noqa: PLC0415
+
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+import asyncio
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+from google.protobuf.empty_pb2 import Empty
+from grpc_health.v1 import health_pb2
+
+from omen_cli import exits
+from omen_cli.options import Output, Servers
+from omen_cli.output import print_rows
+from omen_rpc.errors import CallError
+from omen_rpc.health import HealthListResponse
+
+Name = Literal["omen", "riskcast", "reconciler"]
+RUN_BY_UP: tuple[Name, ...] = ("omen", "riskcast")
+UNREACHABLE = "UNREACHABLE"
+
+
+async def health(
+    *names: Annotated[Name, Parameter(help="Which servers to ask; those that omen up runs by default.")],
+    servers: Servers = Servers(),  # noqa: B008 - frozen
+    output: Output = "text",
+) -> int:
+    """
+    Ask servers how they are: exit 0 when all serve, 1 when one does not, 4 when one cannot be reached.
+
+    Example: omen health omen -o json
+    """
+    answers = await asyncio.gather(*(ask(servers, name) for name in names or RUN_BY_UP))
+    rows = [row for answer in answers for row in answer]
+    print_rows(output, rows, ["server", "address", "service", "status"])
+    statuses = {row["status"] for row in rows}
+    if UNREACHABLE in statuses:
+        return exits.UNREACHABLE
+    return exits.OK if statuses == {"SERVING"} else exits.PROBLEM
+
+
+async def ask(servers: Servers, name: Name) -> list[dict[str, Any]]:
+    """
+    Return what one server says of each of its services.
+    """
+    address = servers.address(name)
+    async with servers.connection(name, attempts_max=1) as connection:
+        method: Any = connection.calls.unary_unary(
+            "/grpc.health.v1.Health/List",
+            request_serializer=Empty.SerializeToString,
+            response_deserializer=HealthListResponse.FromString,
+        )
+        try:
+            reply = await connection.call(method, Empty())
+        except CallError as error:
+            return [
+                {"server": name, "address": address, "service": "", "status": UNREACHABLE, "message": error.message}
+            ]
+    return [
+        {"server": name, "address": address, "service": service, "status": status_name(reply.statuses[service].status)}
+        for service in sorted(reply.statuses)
+    ]
+
+
+def status_name(number: int) -> str:
+    """
+    Return the word for a status.
+    """
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(number))

@@ -1,0 +1,312 @@
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from omen_cli import exits
+from omen_cli.app import VERBS
+from omen_rpc.contract import catalogue
+from tests.processes import running, tree_environment
+
+OMEN = Path(sys.executable).parent / "omen"
+ANSWERING: dict[str, Sequence[str]] = {  # verb → a command line that prints data without any server
+    "explain": ("explain", "RATE_LIMITED"),
+    "health": ("health", "omen", "--omen", "127.0.0.1:1"),
+    "version": ("version",),
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """
+    How a command ended.
+    """
+
+    code: int
+    out: str
+    err: str
+
+
+def omen(*arguments: str, **environment: str) -> Ended:
+    """
+    Run the command as a user would.
+    """
+    done = subprocess.run(
+        [OMEN, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env=tree_environment() | environment,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def test_version_is_answered_without_importing_what_it_does_not_need() -> None:
+    """
+    `omen --version` imports neither grpc nor the command's own machinery.
+    """
+    script = (
+        "import sys; sys.argv = ['omen', '--version']\n"
+        "from omen_cli.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'grpc', 'cyclopts', 'rich', 'google.protobuf'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=tree_environment()
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"omen \d+\.\d+\.\d+\S*\n", done.stdout)
+
+
+def test_a_verb_imports_no_other_verb() -> None:
+    """
+    Running one verb leaves the modules of the others unread.
+    """
+    script = (
+        "import sys; from omen_cli.app import run; run(['version'])\n"
+        "others = {'omen_cli.up', 'omen_cli.health', 'omen_cli.explain'} & set(sys.modules)\n"
+        "assert not others, others\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=tree_environment()
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - {"up"}))
+def test_every_verb_prints_json_that_parses(verb: str) -> None:
+    """
+    With -o json stdout is one JSON value, with -o jsonl one a line, whatever the exit code.
+    """
+    for form in ("json", "jsonl"):
+        ended = omen(*ANSWERING[verb], "-o", form)
+        values = [json.loads(line) for line in ended.out.splitlines()]
+        assert values, ended
+        assert form == "jsonl" or len(values) == 1
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_help_has_an_example(verb: str) -> None:
+    """
+    `omen VERB --help` says what the verb does and shows it in use.
+    """
+    ended = omen(verb, "--help")
+    assert ended.code == 0
+    assert f"Example: omen {verb}" in " ".join(ended.out.split())
+
+
+def test_the_list_of_verbs_says_what_each_does() -> None:
+    """
+    `omen` alone and `omen --help` name every verb with a sentence.
+    """
+    for ended in (omen(), omen("--help")):
+        assert ended.code == 0
+        for verb in VERBS:
+            assert re.search(rf"│ {verb} +\w+ \w+", ended.out), verb
+
+
+@pytest.mark.parametrize(
+    "line", [("helth",), ("health", "--nope"), ("health", "nobody"), ("version", "-o", "yaml"), ("up", "--port", "x")]
+)
+def test_usage_errors_exit_2_and_print_no_data(line: Sequence[str]) -> None:
+    """
+    A line that makes no sense ends with 2, says why on stderr, and prints nothing on stdout.
+    """
+    ended = omen(*line)
+    assert ended.code == exits.USAGE
+    assert ended.out == ""
+    assert ended.err.startswith("omen: ")
+
+
+@pytest.mark.parametrize(
+    "spelling", [("-o", "json"), ("-o=json",), ("-ojson",), ("--output", "json"), ("--output=json",)]
+)
+def test_errors_are_json_for_whoever_asked_for_json(spelling: Sequence[str]) -> None:
+    """
+    However -o json is written, an error is one line of JSON on stderr.
+    """
+    ended = omen("explain", "NO_SUCH_THING", *spelling)
+    assert ended.code == exits.NOT_FOUND
+    assert json.loads(ended.err)["error"]["reason"] == "REASON_UNKNOWN"
+
+
+def test_explain_tells_every_error_of_the_catalogue() -> None:
+    """
+    Without a reason all are listed; with one, also in small letters or with the enum's prefix, that one.
+    """
+    listed = json.loads(omen("explain", "-o", "json").out)
+    assert [each["reason"] for each in listed] == list(catalogue())
+    for spelling in ("cursor_invalid", "ERROR_REASON_CURSOR_INVALID"):
+        told = json.loads(omen("explain", spelling, "-o", "json").out)
+        assert told["reason"] == "CURSOR_INVALID"
+        assert told["code"] == "OUT_OF_RANGE"
+        assert "earliest cursor" in told["remedy"]
+
+
+def test_a_misspelt_reason_gets_a_suggestion() -> None:
+    """
+    The nearest reason is offered.
+    """
+    ended = omen("explain", "RATE_LIMITD")
+    assert ended.code == exits.NOT_FOUND
+    assert "RATE_LIMITED" in ended.err
+
+
+async def test_health_tells_each_service_and_its_exit_codes(tmp_path: Path) -> None:
+    """
+    0 when all serve, 4 when a server cannot be reached; every service is named.
+    """
+    async with running("omen-server", cwd=tmp_path) as server:
+        well = await asyncio.to_thread(omen, "health", "omen", "--omen", server.address, "-o", "json")
+        rows = json.loads(well.out)
+        assert well.code == 0
+        assert {row["service"] for row in rows} >= {"", "liveness", "readiness", "omen.v1.SignalService"}
+        assert {row["status"] for row in rows} == {"SERVING"}
+    gone = await asyncio.to_thread(omen, "health", "omen", OMEN_ADDRESS=server.address)
+    assert gone.code == exits.UNREACHABLE
+    assert "UNREACHABLE" in gone.out
+
+
+def test_every_status_code_has_an_exit_code() -> None:
+    """
+    A call's status decides the exit code; what is not listed is a bug.
+    """
+    assert {code: exits.of(code) for code in grpc.StatusCode} == {
+        grpc.StatusCode.OK: 0,
+        grpc.StatusCode.CANCELLED: 130,
+        grpc.StatusCode.UNKNOWN: 70,
+        grpc.StatusCode.INVALID_ARGUMENT: 2,
+        grpc.StatusCode.DEADLINE_EXCEEDED: 5,
+        grpc.StatusCode.NOT_FOUND: 3,
+        grpc.StatusCode.ALREADY_EXISTS: 7,
+        grpc.StatusCode.PERMISSION_DENIED: 6,
+        grpc.StatusCode.UNAUTHENTICATED: 6,
+        grpc.StatusCode.RESOURCE_EXHAUSTED: 4,
+        grpc.StatusCode.FAILED_PRECONDITION: 7,
+        grpc.StatusCode.ABORTED: 7,
+        grpc.StatusCode.UNIMPLEMENTED: 2,
+        grpc.StatusCode.OUT_OF_RANGE: 2,
+        grpc.StatusCode.INTERNAL: 70,
+        grpc.StatusCode.UNAVAILABLE: 4,
+        grpc.StatusCode.DATA_LOSS: 1,
+    }
+
+
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    """
+    `omen explain | head -1` ends quietly.
+    """
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{OMEN} explain | head -1"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env=tree_environment(),
+    )
+    assert done.stdout.startswith("REASON")
+    assert done.stderr == ""
+
+
+@dataclass
+class Up:
+    """
+    A running `omen up` and what it said when it was ready.
+    """
+
+    process: asyncio.subprocess.Process
+    ready: dict[str, Any]
+
+    async def stop(self, number: signal.Signals) -> tuple[int, str]:
+        """
+        End it and return its exit code and what it said on stderr.
+        """
+        self.process.send_signal(number)
+        async with asyncio.timeout(30):
+            _, err = await self.process.communicate()
+        return self.process.returncode or 0, err.decode()
+
+
+async def up(directory: Path, *arguments: str) -> Up:
+    """
+    Start `omen up` and wait for its line.
+    """
+    process = await asyncio.create_subprocess_exec(
+        OMEN,
+        "up",
+        "-o",
+        "json",
+        "--data-dir",
+        str(directory / "data"),
+        *arguments,
+        env=tree_environment(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        line = await process.stdout.readline()
+    assert line, (await process.communicate())[1].decode()
+    return Up(process, json.loads(line))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_up_runs_both_servers_and_stops_them(tmp_path: Path, number: signal.Signals) -> None:
+    """
+    One line of JSON when both serve; Ctrl-C and SIGTERM drain both and end with 0.
+    """
+    running_up = await up(tmp_path, "--port", "0", "--metrics-port", "0")
+    addresses = ("--omen", running_up.ready["omen"]["address"], "--riskcast", running_up.ready["riskcast"]["address"])
+    health = await asyncio.to_thread(omen, "health", *addresses)
+    assert health.code == 0, health
+    code, said = await running_up.stop(number)
+    assert code == 0
+    assert "the data is kept" in said
+    for name in ("omen", "riskcast"):
+        with pytest.raises(ProcessLookupError):
+            os.kill(running_up.ready[name]["pid"], 0)
+
+
+async def test_up_starts_a_server_that_died_again(tmp_path: Path) -> None:
+    """
+    A killed server comes back at the same address, and the user is told.
+    """
+    running_up = await up(tmp_path, "--port", "0", "--metrics-port", "0")
+    stderr = running_up.process.stderr
+    assert stderr is not None
+    os.kill(running_up.ready["riskcast"]["pid"], signal.SIGKILL)
+    async with asyncio.timeout(30):
+        died = (await stderr.readline()).decode()
+        back = (await stderr.readline()).decode()
+    assert "RiskCast ended with code -9" in died
+    assert f"RiskCast serves again on {running_up.ready['riskcast']['address']}" in back
+    assert (await running_up.stop(signal.SIGTERM))[0] == 0
+
+
+async def test_up_moves_on_from_a_default_port_and_refuses_a_given_one(tmp_path: Path) -> None:
+    """
+    Two `omen up` live side by side on the defaults; a port that was asked for and is taken is named.
+    """
+    first = await up(tmp_path / "first")
+    second = await up(tmp_path / "second")
+    taken = first.ready["omen"]["address"]
+    assert second.ready["omen"]["address"] != taken
+    port = taken.rpartition(":")[2]
+    refused = await asyncio.to_thread(omen, "up", "--port", port, "--data-dir", str(tmp_path / "third"))
+    assert refused.code == exits.USAGE
+    assert taken in refused.err
+    for each in (first, second):
+        assert (await each.stop(signal.SIGTERM))[0] == 0
