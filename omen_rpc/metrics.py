@@ -24,6 +24,10 @@ RPC_CALLS_REFUSED = Counter(
 RPC_BODIES_AWAITED = Gauge("omen_rpc_bodies_awaited", "Calls whose headers came and whose message has not.")
 SERVER_READY = Gauge("omen_server_ready", "1 while the server serves, 0 while it starts or drains.")
 
+INGEST_SIGNALS = Counter(
+    "omen_ingest_signals", "Signals that came to RiskCast, by origin and outcome.", ["origin", "outcome"]
+)
+
 
 def exposition() -> bytes:
     """

@@ -4,6 +4,7 @@ Typed clients of OMEN, RiskCast and the reconciler.
 They need grpcio, protobuf and googleapis-common-protos, and no server code.
 """
 
+from omen_client.riskcast import Duplicate, Ingested, RiskCastClient
 from omen_client.server import ServerClient
 from omen_rpc.channel import ClientFiles, Connection, ConnectionRefused
 from omen_rpc.errors import (
@@ -29,12 +30,15 @@ __all__ = [
     "ConnectionRefused",
     "DataLoss",
     "DeadlineExceeded",
+    "Duplicate",
     "Exhausted",
+    "Ingested",
     "InvalidRequest",
     "NotAllowed",
     "NotFound",
     "OutOfRange",
     "PreconditionFailed",
+    "RiskCastClient",
     "ServerClient",
     "Unavailable",
     "Violation",
