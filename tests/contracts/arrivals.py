@@ -8,6 +8,7 @@ from riskcast.v1 import ingest_service_pb2
 from riskcast.v1.ingest_service_pb2 import IngestOrigin
 from riskcast_server.store import Arrival
 
+UNSPECIFIED = ingest_service_pb2.INGEST_ORIGIN_UNSPECIFIED
 HOT_PATH = ingest_service_pb2.INGEST_ORIGIN_HOT_PATH
 RECONCILE = ingest_service_pb2.INGEST_ORIGIN_RECONCILE
 DIRECT = ingest_service_pb2.INGEST_ORIGIN_DIRECT

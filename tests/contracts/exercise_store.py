@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from omen.v1.position_pb2 import BlockFingerprint, IndexRange
 from omen_rpc.signal_codec import fold, position_hash
 from riskcast_server.store import INDEX_MAX, Receipt, Store
-from tests.contracts.arrivals import DAY, DIRECT, HOT_PATH, RECONCILE, arrival, run, signal_id
+from tests.contracts.arrivals import DAY, DIRECT, HOT_PATH, RECONCILE, UNSPECIFIED, arrival, run, signal_id
 from tests.contracts.memory_store import Memory, open_memory
 
 
@@ -235,7 +235,7 @@ async def ack_drawn_twice(opened: Opener) -> None:
     """
     An ack that somebody has is drawn again, so that acks stay unique.
     """
-    draws = (f"riskcast-ack-{number:016x}" for number in [1, *itertools.count(1)])
+    draws = (f"riskcast-ack-{number:016x}" for number in itertools.chain([1], itertools.count(1)))
     async with opened(ack=lambda: next(draws)) as store:
         receipts = await store.signals.put([arrival(1, 1)])
         receipts += await store.signals.put([arrival(2, 2)])
@@ -277,12 +277,12 @@ async def list_in_pages(opened: Opener) -> None:
             origin = (HOT_PATH, RECONCILE, DIRECT)[number % 2 + number % 5 // 4]
             await store.signals.put([arrival(number, number, partition=partition, origin=origin)])
         everything = (await store.signals.list_signals(limit=1000)).items
-        for partition, origin, limit in itertools.product(("", DAY, f"{DAY}-late"), (0, HOT_PATH, DIRECT), (1, 7, 10)):
+        for partition, origin, limit in itertools.product(
+            ("", DAY, f"{DAY}-late"), (UNSPECIFIED, HOT_PATH, DIRECT), (1, 7, 10)
+        ):
             listed, cursor = [], 0
             while True:
-                page = await store.signals.list_signals(
-                    partition=partition, origin=HOT_PATH.__class__(origin), after=cursor, limit=limit
-                )
+                page = await store.signals.list_signals(partition=partition, origin=origin, after=cursor, limit=limit)
                 assert len(page.items) <= limit
                 listed += page.items
                 cursor = page.cursor

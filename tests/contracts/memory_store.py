@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -34,6 +35,8 @@ from riskcast_server.store.limits import Clock, NewAck, StoreLimits, new_ack, ut
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+_hash = lru_cache(maxsize=100_000)(position_hash)
+
 
 @dataclass
 class Memory:
@@ -45,6 +48,7 @@ class Memory:
     signals: dict[str, ProcessedSignal] = field(default_factory=dict)
     positions: dict[tuple[str, int], str] = field(default_factory=dict)
     conflicts: list[Conflict] = field(default_factory=list)
+    acks: set[str] = field(default_factory=set)
 
     def unpositioned(self, date: str | None = None) -> int:
         """
@@ -153,10 +157,12 @@ class MemorySignals:
 
     def _stored(self, arrival: Arrival) -> ProcessedSignal:
         event = arrival.event
+        ack_id = next(ack for ack in iter(self._ack, None) if ack not in self._memory.acks)
+        self._memory.acks.add(ack_id)
         stored = ProcessedSignal(
             signal_id=event.signal_id,
             trace_id=event.deterministic_trace_id,
-            ack_id=self._ack(),
+            ack_id=ack_id,
             processed_at=_timestamp(self._now()),
             emitted_at=event.emitted_at,
             partition_date=arrival.partition_date,
@@ -207,7 +213,7 @@ class MemoryPositions:
         bypass_cache: bool = False,  # noqa: ARG002 - there is no cache to bypass.
     ) -> GetCoverageResponse:
         """
-        See `PositionStore`. For small partitions: it looks at each position there might be.
+        See `PositionStore`. It looks at each position there might be.
         """
         _refuse_beyond(from_index, through_index)
         first, last = max(1, from_index), through_index
@@ -217,9 +223,12 @@ class MemoryPositions:
             "unpositioned": self._memory.unpositioned(partition[:10]),
             "store_epoch": self._memory.epoch,
         }
-        asked = set(range(first, last + 1))
+        # Beyond everything that is named there is nothing but one long missing range.
+        horizon = min(last, max([first, *(index + 1 for index in held), *(gap.last + 1 for gap in ledger_gaps)]))
+        asked = set(range(first, horizon + 1))
         gaps = {index for gap in ledger_gaps for index in range(max(gap.first, first), min(gap.last, last) + 1)}
-        ranges = [(span, False) for span in _runs(asked - held - gaps)]
+        missing = [(low, last if high == horizon else high) for low, high in _runs(asked - held - gaps)]
+        ranges = [(span, False) for span in missing]
         ranges += [(span, True) for span in _runs(asked & held & gaps)]
         ranges.sort()
         next_index = 0
@@ -278,7 +287,7 @@ class MemoryPositions:
 
     def _hash(self, partition: str, index: int) -> tuple[int, int]:
         stored = self._memory.signals[self._memory.positions[partition, index]]
-        return position_hash(partition, index, stored.signal_id, stored.content_digest)
+        return _hash(partition, index, stored.signal_id, stored.content_digest)
 
 
 @asynccontextmanager
