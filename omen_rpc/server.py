@@ -77,12 +77,21 @@ class Server:
             for endpoint in reflection(described):
                 self._gate.host(endpoint)
         for service, servicer in self._services.items():
-            for endpoint in endpoints(service, servicer):
-                self._gate.host(endpoint)
+            self.host(service, servicer)
         self.info.services = [service.full_name for service in described]
         self._watch_signals()
         self.address = await self._bind()
         self.web_address = await self._web.start()
+
+    def host(self, service: ServiceDescriptor, servicer: object) -> None:
+        """
+        Let *servicer* answer for *service* from now on.
+
+        What a service stands on is opened after the port, so that probes are answered meanwhile: until then the
+        generated servicer holds its place, and nothing reaches it before `run`.
+        """
+        for endpoint in endpoints(service, servicer):
+            self._gate.host(endpoint)
 
     async def run(self, engine: str) -> None:
         """
