@@ -5,6 +5,8 @@ from omen_rpc.refusal import Translate
 from omen_rpc.server import Server
 from omen_rpc.settings import Loaded, SettingsRefused
 from riskcast.v1 import ingest_service_pb2, inventory_service_pb2
+from riskcast.v1.ingest_service_pb2_grpc import IngestServiceServicer
+from riskcast.v1.inventory_service_pb2_grpc import InventoryServiceServicer
 from riskcast_server.ingest import Ingest
 from riskcast_server.inventory import Inventory
 from riskcast_server.settings import PROGRAM, RiskCastSettings
@@ -27,7 +29,8 @@ async def run(loaded: Loaded[RiskCastSettings]) -> None:
     """
     Serve RiskCast until told to stop. The order of this list is the order of starting; draining is its reverse.
     """
-    server = Server(PROGRAM.name, loaded, [INGEST, INVENTORY], TRANSLATE)
+    places = {INGEST: IngestServiceServicer(), INVENTORY: InventoryServiceServicer()}
+    server = Server(PROGRAM.name, loaded, places, TRANSLATE)
     try:
         await server.open()
         async with AsyncExitStack() as stack:
