@@ -32,7 +32,9 @@ async def end(context: Context, call: Call, error: CallError, domain: str) -> No
     """
     End a call with *error*.
     """
-    if not REFUSALS_LOGGED.take("", 1):  # A flood of bad calls must not become a flood of lines; the metric has all.
+    expected = error.rule is not None and error.rule.action == "TREAT_AS_SUCCESS"
+    # A flood of bad calls must not become a flood of lines; the metric has all of them.
+    if not expected and not REFUSALS_LOGGED.take("", 1):
         log.info("call_refused", code=error.code.name, reason=error.reason, peer=call.peer)
     metrics.RPC_CALLS_REFUSED.labels(error.reason).inc()
     trailers = (*to_trailers(error, domain), (REQUEST_ID, call.request_id))
