@@ -33,7 +33,7 @@ async def migrate(pool: Pool, limits: StoreLimits, scripts: list[str]) -> None:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         if await connection.fetchval("SELECT to_regclass('store_meta')") is None:
             await connection.execute(
-                "CREATE TABLE store_meta (only integer PRIMARY KEY CHECK (only = 1), store_epoch text NOT NULL, "
+                "CREATE TABLE store_meta (one integer PRIMARY KEY CHECK (one = 1), store_epoch text NOT NULL, "
                 "schema_version integer NOT NULL)"
             )
             await connection.execute("INSERT INTO store_meta VALUES (1, $1, 0)", secrets.token_hex(8))

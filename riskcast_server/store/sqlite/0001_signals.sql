@@ -1,12 +1,12 @@
 -- Signals once each, and what came again as something else. Times are microseconds since 1970, UTC.
 
 CREATE TABLE store_meta (
-    only INTEGER PRIMARY KEY CHECK (only = 1),
+    one INTEGER PRIMARY KEY CHECK (one = 1),
     store_epoch TEXT NOT NULL,  -- Another one means: restored from a backup.
     probed_at INTEGER NOT NULL DEFAULT 0  -- Written to learn whether writing works.
 ) STRICT;
 
-INSERT INTO store_meta (only, store_epoch) VALUES (1, lower(hex(randomblob(8))));
+INSERT INTO store_meta (one, store_epoch) VALUES (1, lower(hex(randomblob(8))));
 
 CREATE TABLE signals (
     signal_id TEXT NOT NULL PRIMARY KEY,
