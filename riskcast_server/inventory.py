@@ -10,7 +10,6 @@ from omen_rpc.paging import page_number, page_size, page_token
 from omen_rpc.signal_rules import check_line, check_partition, check_signal_id
 from riskcast.v1 import ingest_service_pb2
 from riskcast.v1 import inventory_service_pb2 as pb
-from riskcast.v1.ingest_service_pb2 import Receipt as ReceiptMessage
 from riskcast.v1.inventory_service_pb2_grpc import InventoryServiceServicer
 from riskcast_server.ingest import Counts, detail_of, origin_of
 from riskcast_server.store import INDEX_MAX, POSITIONS_PER_LIST_MAX, Store
@@ -78,7 +77,7 @@ class Inventory(InventoryServiceServicer):
         possible = [each for each in ids if not any(check_signal_id(each, ""))]
         receipts = await self._signals.lookup(possible)
         known = {receipt.signal_id for receipt in receipts}
-        found: list[ReceiptMessage] = [detail_of(receipt).receipt for receipt in receipts]
+        found = [detail_of(receipt).receipt for receipt in receipts]
         unknown = [each for each in dict.fromkeys(ids) if each not in known]
         return pb.LookupSignalsResponse(receipts=found, unknown=unknown)
 
