@@ -91,7 +91,9 @@ class RiskCastClient(ServerClient):
         Store *signal* with a call of its own. ALREADY_EXISTS counts only with its detail, and only for this signal.
         """
         request = ingest_pb.IngestRequest(signal=signal, origin=origin, request_id=request_id)
-        metadata = ((IDEMPOTENCY_KEY, signal.signal_id),)
+        # An id that cannot be metadata is no id, and the server says so in words.
+        fit = signal.signal_id.isascii() and signal.signal_id.isprintable()
+        metadata = ((IDEMPOTENCY_KEY, signal.signal_id),) if fit else ()
         try:
             reply = await self.connection.call(self._ingest.Ingest, request, metadata=metadata)
         except AlreadyExists as error:
