@@ -46,16 +46,17 @@ async def test_a_lost_reply_and_a_kill_are_answered_with_the_first_ack(tmp_path:
     async with (
         alive(tmp_path) as server,
         fault_proxy(server.address) as proxy,
+        RiskCastClient(proxy.address, timeout_s=30) as caller,
+        RiskCastClient(server.address) as watcher,
     ):
-        async with RiskCastClient(proxy.address, timeout_s=30) as caller, RiskCastClient(server.address) as watcher:
-            await caller.info()  # The connection stands before the fault begins.
-            proxy.to_client.bytes_left = 0
-            lost = asyncio.create_task(caller.ingest_alone(signal(), request_id="attempt-1"))
-            await stored(watcher, signal().signal_id)
-            ack = (await watcher.processed(signal().signal_id)).ack_id
-            server.process.send_signal(signals.SIGKILL)
-            lost.cancel()
-            await server.wait()
+        await caller.info()  # The connection stands before the fault begins.
+        proxy.to_client.bytes_left = 0
+        lost = asyncio.create_task(caller.ingest_alone(signal(), request_id="attempt-1"))
+        await stored(watcher, signal().signal_id)
+        ack = (await watcher.processed(signal().signal_id)).ack_id
+        server.process.send_signal(signals.SIGKILL)
+        lost.cancel()
+        await server.wait()
     async with (
         alive(tmp_path) as server,
         RiskCastClient(server.address) as client,
