@@ -23,8 +23,9 @@ from omen_rpc.call import CURRENT, Call
 from omen_rpc.contract import CODES
 from omen_rpc.endpoint import Endpoint
 from omen_rpc.errors import CallError, Reason, fault
+from omen_rpc.hangup import Leaving
 from omen_rpc.keys import KeyRing, refuse_scope
-from omen_rpc.metadata import REQUEST_ID, request_id_of, trace_parent_of
+from omen_rpc.metadata import REQUEST_ID, check_size, request_id_of, trace_parent_of
 from omen_rpc.rate import RateLimit
 from omen_rpc.refusal import Context, Translate, draining, end, explain, overloaded, starting, unforeseen
 from omen_rpc.waiting_room import WaitingRoom
@@ -61,6 +62,7 @@ class Gate(grpc.GenericRpcHandler):
         for pool in limits.calls_max:
             metrics.RPC_CALLS_OPEN.labels(pool).set_function(partial(self._open.__getitem__, pool))
         self._streams: dict[asyncio.Task[Any], Call] = {}
+        self._leaving = Leaving(limits.bodies_awaited_max, limits.write_timeout_s)
         self._serving = False
         self._refusal = starting
 
@@ -110,6 +112,7 @@ class Gate(grpc.GenericRpcHandler):
 
         async def unary(_requests: object, context: Context) -> bytes:
             reply: bytes = await self._answer(endpoint, context, self._unary)
+            self._leaving.add()
             return reply
 
         return grpc.stream_unary_rpc_method_handler(unary)
@@ -179,7 +182,11 @@ class Gate(grpc.GenericRpcHandler):
             replies = endpoint.function(request, context)
             self._streams[task] = call
             try:
+                begun = False
                 async for reply in replies:
+                    if not begun:  # On their own: grpc sends no status once a write that carries them was given up.
+                        await context.send_initial_metadata(())
+                        begun = True
                     await self._write(context, reply)
             finally:
                 del self._streams[task]
@@ -201,8 +208,9 @@ class Gate(grpc.GenericRpcHandler):
 
     def _check(self, endpoint: Endpoint, context: Context, call: Call) -> None:
         """
-        Check what the headers alone can tell: a key that is known and carries the scope, a server that serves.
+        Check what the headers alone can tell: a size, a key that is known and carries the scope, a server that serves.
         """
+        check_size(context.invocation_metadata() or ())
         if not endpoint.scope:
             return
         try:
@@ -235,6 +243,7 @@ class Gate(grpc.GenericRpcHandler):
             async with asyncio.timeout(self._limits.write_timeout_s):
                 await context.write(reply.SerializeToString())
         except TimeoutError:
+            self._leaving.add()  # The status stands behind what the peer does not take.
             raise fault(Reason.ERROR_REASON_SUBSCRIBER_STALLED, retry_after_s=STALLED_RETRY_S) from None
 
     def _charge(self, rate: RateLimit, call: Call, cost: int) -> None:

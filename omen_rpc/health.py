@@ -137,6 +137,7 @@ class Health:
                 if status != told:
                     yield HealthCheckResponse(status=status)
                     told = status
+                    continue  # It may have changed while the caller was being told.
                 if self._closing:
                     return
                 await changed.wait()

@@ -22,9 +22,9 @@ SCOPES = frozenset({"read", "ingest", "admin"})
 KEYS_MAX = 1000
 FILE_CHECK_INTERVAL_S = 1.0
 NAMED_KEY = re.compile(
-    r"(?P<name>[A-Za-z0-9_.-]{1,64}):(?P<scopes>[a-z]+(?:,[a-z]+)*):(?P<key>[^\s,;:]{1,512})(?=[\s,;]|$)"
+    r"(?P<name>[A-Za-z0-9_.-]{1,64}):(?P<scopes>[a-z]+(?:,[a-z]+)*):(?P<key>[^\s,;:]{1,512})(?=[ \t]*(?:[\r\n,;]|$))"
 )
-BARE_KEY = re.compile(r"(?P<key>[^\s,;:]{1,512})(?=[\s,;]|$)")
+BARE_KEY = re.compile(r"(?P<key>[^\s,;:]{1,512})(?=[ \t]*(?:[\r\n,;]|$))")
 SEPARATOR = re.compile(r"[\s,;]+")
 COMMENT = re.compile(r"(?m)(?:^|(?<=\s))#.*$")
 
@@ -67,8 +67,8 @@ def parse_keys(text: str, origin: str) -> tuple[Key, ...]:
     """
     Read keys from *text*: ``name:scope[,scope]:key`` each, or a bare key that may everything.
 
-    They are separated by newlines, commas, semicolons or blanks. A ``#`` at the start of a line or after a blank starts
-    a comment: read as keys, its words would let everybody in who guesses one.
+    They are separated by newlines, commas or semicolons. A blank inside one is an error, and a ``#`` after a blank or
+    at the start of a line begins a comment: read as keys, such words would let in everybody who guesses one.
     """
     text = COMMENT.sub("", text)
     keys: list[Key] = []

@@ -35,7 +35,8 @@ def reflection(services: Sequence[ServiceDescriptor]) -> Iterator[Endpoint]:
     add_file(pool, error_details_pb2.DESCRIPTOR, seen)  # So that tools can print the details of an error.
     pool.Add(stable())
     names = [*(service.full_name for service in services), f"{ALPHA}.{SERVICE}", f"{STABLE}.{SERVICE}"]
-    servicer = aio.ReflectionServicer(names, pool=pool)
+    symbols: Any = Symbols(pool)
+    servicer = aio.ReflectionServicer(names, pool=symbols)
     for package in (ALPHA, STABLE):
         yield Endpoint(
             f"/{package}.{SERVICE}/{METHOD}",
@@ -47,6 +48,27 @@ def reflection(services: Sequence[ServiceDescriptor]) -> Iterator[Endpoint]:
             streams_requests=True,
             streams_replies=True,
         )
+
+
+class Symbols:
+    """
+    A pool that also finds the file of a method by the method's name, as ``grpcurl describe`` asks for it.
+    """
+
+    def __init__(self, pool: DescriptorPool) -> None:
+        self._pool = pool
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> Any:
+        """
+        Return the file that *symbol* is described in; KeyError when there is none.
+        """
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            return self._pool.FindMethodByName(symbol).containing_service.file
 
 
 def add_file(pool: DescriptorPool, file: Any, seen: set[str]) -> None:

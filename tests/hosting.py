@@ -125,3 +125,26 @@ async def drained_of(call: Any) -> list[Any]:
     Return everything a stream sends until it ends.
     """
     return [reply async for reply in call]
+
+
+def unary(channel: grpc.aio.Channel, path: str) -> Any:
+    """
+    Return what calls *path* with the bytes it is given, whatever they are.
+    """
+    return channel.unary_unary(path)
+
+
+def streaming(channel: grpc.aio.Channel, path: str) -> Any:
+    """
+    Return what opens a call of *path* and leaves sending messages, or none, to the test.
+    """
+    return channel.stream_stream(path)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """
+    Wait until *condition* holds, for things that change in this process and tell nobody.
+    """
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - gauges have no events
+            await asyncio.sleep(0)

@@ -8,7 +8,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from omen.v1.signal_service_pb2 import GetSignalRequest
 from omen_rpc.contract import catalogue
-from omen_rpc.errors import CallError, Exhausted, Reason, Violation, fault, invalid_fields
+from omen_rpc.errors import CallError, Exhausted, Reason, Violation, fault
 from omen_rpc.status import (
     DETAILS_KEY,
     PUSHBACK_KEY,
@@ -137,18 +137,32 @@ def test_status_of_another_server_fits() -> None:
 
 async def test_worst_status_arrives() -> None:
     """
-    Twenty violations of a thousand four-byte characters reach the client with reason and violations, not as gRPC's
-    own complaint about the size of the trailers.
+    Twenty violations and a text of a thousand four-byte characters reach the client with reason and violations, not as
+    gRPC's own complaint about the size of the trailers.
     """
 
     async def get(_request: Any, _context: Any) -> Any:
-        raise invalid_fields([Violation(f"f{n}{WIDE}", WIDE) for n in range(20)])
+        violations = [Violation(f"f{n}{WIDE[:n]}", WIDE[: 40 + n]) for n in range(20)]
+        raise fault(Reason.ERROR_REASON_INVALID_FIELDS, WIDE, metadata={"field": WIDE}, violations=violations)
 
     async with hosted(Scripted(get)) as server, stub_of(server) as stub:
         back = await refusal(stub.GetSignal(GetSignalRequest(), timeout=5, metadata=[("x-request-id", "r" * 128)]))
     assert (back.code, back.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELDS")
-    assert back.violations[0].field.startswith("f0")
-    assert back.message.startswith("f0")
+    assert back.violations[0].field == "f0"
+    assert back.message.startswith(WIDE[:100])
+
+
+async def test_vast_error_of_another_server_arrives() -> None:
+    """
+    An error handed on as it came, with a text longer than ours are, still arrives with its reason.
+    """
+
+    async def get(_request: Any, _context: Any) -> Any:
+        raise CallError("VAST", grpc.StatusCode.ABORTED, WIDE, domain="far.v1", metadata={"k": WIDE})
+
+    async with hosted(Scripted(get)) as server, stub_of(server) as stub:
+        back = await refusal(stub.GetSignal(GetSignalRequest(), timeout=5))
+    assert (back.code, back.reason) == (grpc.StatusCode.ABORTED, "VAST")
 
 
 def test_text_is_short_enough_to_be_sent_twice() -> None:
