@@ -17,6 +17,8 @@ NewAck: TypeAlias = Callable[[], str]
 class StoreLimits:
     """
     Limits of both engines, then those of SQLite, then those of PostgreSQL.
+
+    Puts share a transaction up to `group_signals_max`; one that has more by itself gets one of its own.
     """
 
     group_signals_max: int = 256

@@ -220,7 +220,7 @@ async def many_ids_at_once(opened: Opener) -> None:
 
 async def batch_larger_than_a_transaction(opened: Opener) -> None:
     """
-    A batch of more signals than share a transaction is stored as one call, with its receipts in order.
+    A batch of more signals than share a transaction is stored as a whole, with its receipts in order.
     """
     async with opened() as store:
         receipts = await store.signals.put([*run(1, 500), *run(1, 100)])
@@ -302,7 +302,8 @@ async def list_ends_a_page_by_bytes(opened: Opener) -> None:
     size_bytes = sent[0].event.ByteSize()
     async with opened() as store:
         await store.signals.put(sent)
-        lengths, cursor = [], 0
+        lengths: list[int] = []
+        cursor = 0
         while not lengths or cursor:
             page = await store.signals.list_signals(after=cursor, bytes_max=2 * size_bytes + 1)
             lengths.append(len(page.items))
@@ -320,7 +321,8 @@ async def conflicts_in_pages(opened: Opener) -> None:
         await store.signals.put([arrival(1, 1)])
         for number in range(10):
             await store.signals.put([arrival(1, 1, title=f"Title {number}", request_id=f"{number}")])
-        listed, cursor = [], 0
+        listed: list[str] = []
+        cursor = 0
         while not listed or cursor:
             page = await store.signals.list_conflicts(before=cursor, limit=3)
             listed += [conflict.request_id for conflict in page.items]
@@ -414,7 +416,8 @@ async def compare_names_blocks_that_differ(opened: Opener) -> None:
             assert list(answer.differing) == list(truth.differing)
             assert list((await store.positions.compare(DAY, through, truth.differing)).differing) == []
             await store.signals.put([])
-        first, second = truth.differing[0], truth.differing[1]
+        nothing = [BlockFingerprint(block=block) for block in range(2)]
+        first, second = (await store.positions.compare(DAY, 3000, nothing)).differing
         wrong = BlockFingerprint(block=0, count=1024, fingerprint_hi=first.fingerprint_hi, fingerprint_lo=7)
         answer = await store.positions.compare(DAY, 3000, [wrong, second])
         stats = await store.signals.stats()

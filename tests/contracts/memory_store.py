@@ -218,11 +218,6 @@ class MemoryPositions:
         _refuse_beyond(from_index, through_index)
         first, last = max(1, from_index), through_index
         held = {index for name, index in self._memory.positions if name == partition}
-        state = {
-            "max_index": max(held, default=0),
-            "unpositioned": self._memory.unpositioned(partition[:10]),
-            "store_epoch": self._memory.epoch,
-        }
         # Beyond everything that is named there is nothing but one long missing range.
         horizon = min(last, max([first, *(index + 1 for index in held), *(gap.last + 1 for gap in ledger_gaps)]))
         asked = set(range(first, horizon + 1))
@@ -246,7 +241,9 @@ class MemoryPositions:
             missing=[IndexRange(first=span[0], last=span[1]) for span, recoverable in ranges if not recoverable],
             recoverable=[IndexRange(first=span[0], last=span[1]) for span, recoverable in ranges if recoverable],
             next_index=next_index,
-            **state,
+            max_index=max(held, default=0),
+            unpositioned=self._memory.unpositioned(partition[:10]),
+            store_epoch=self._memory.epoch,
         )
 
     async def compare(
