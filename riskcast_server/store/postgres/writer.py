@@ -41,7 +41,7 @@ class Writers:
         self._ack = ack
         self._line: deque[Place] = deque()
         self._signals = self._bytes = 0
-        self._arrived = asyncio.Condition()
+        self._work = asyncio.Event()
         self._closing = False
         self._failure: StoreFailed | None = None
         count = max(1, limits.connections_max // 2)
@@ -62,8 +62,7 @@ class Writers:
             raise StoreBusy(self._signals, self._bytes)
         self._line.append(place)
         self._signals, self._bytes = signals, size
-        async with self._arrived:
-            self._arrived.notify()
+        self._work.set()
         return await place.told
 
     async def close(self) -> None:
@@ -71,17 +70,18 @@ class Writers:
         Commit everything in line.
         """
         self._closing = True
-        async with self._arrived:
-            self._arrived.notify_all()
+        self._work.set()
         await asyncio.gather(*self._tasks)
 
     async def _run(self) -> None:
         while True:
-            async with self._arrived:
-                await self._arrived.wait_for(lambda: self._line or self._closing)
-            if not self._line:
+            await self._work.wait()
+            if self._line:
+                await self._answer(self._take())
+            elif self._closing:
                 return
-            await self._answer(self._take())
+            else:
+                self._work.clear()
 
     def _take(self) -> list[Place]:
         taken = [self._line.popleft()]  # However large: a put is stored as a whole or not at all.
