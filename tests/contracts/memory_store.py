@@ -31,7 +31,7 @@ from riskcast_server.store import (
     Store,
     StoreBusy,
 )
-from riskcast_server.store.limits import Clock, NewAck, StoreLimits, new_ack, utc_now
+from riskcast_server.store.limits import AckDraw, Clock, NewAck, StoreLimits, utc_now
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -289,12 +289,14 @@ class MemoryPositions:
 
 @asynccontextmanager
 async def open_memory(
-    memory: Memory, *, limits: StoreLimits | None = None, now: Clock = utc_now, ack: NewAck = new_ack
+    memory: Memory, *, limits: StoreLimits | None = None, now: Clock = utc_now, ack: NewAck | None = None
 ) -> AsyncIterator[Store]:
     """
     Open a store on *memory*.
     """
-    yield Store(MemorySignals(memory, limits or StoreLimits(), now, ack), MemoryPositions(memory), "memory")
+    yield Store(
+        MemorySignals(memory, limits or StoreLimits(), now, ack or AckDraw(now)), MemoryPositions(memory), "memory"
+    )
 
 
 def _receipt(stored: ProcessedSignal, *, duplicate: bool) -> Receipt:

@@ -123,6 +123,7 @@ class SqliteDatabase:
     newer = "PRAGMA user_version = 1000"
     older = (
         "DROP TRIGGER signals_deleted",
+        "DROP VIEW holders",
         "DROP TABLE positions",
         "DROP INDEX signals_unpositioned",
         "ALTER TABLE signals DROP COLUMN positioned",
@@ -170,9 +171,11 @@ class PostgresDatabase:
     older = (
         "DROP TRIGGER signals_deleted ON signals",
         "DROP TRIGGER signals_truncated ON signals",
+        "DROP VIEW holders",
         "DROP TABLE positions",
         "DROP FUNCTION delete_positions",
         "DROP FUNCTION drop_changed_blocks",
+        "DROP FUNCTION mark_extra",
         "DROP INDEX signals_unpositioned",
         "ALTER TABLE signals DROP COLUMN positioned",
         "DROP TABLE block_cache",

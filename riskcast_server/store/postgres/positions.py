@@ -74,8 +74,8 @@ _BLOCK: Final = """
 SELECT count(*) AS count, coalesce(bit_xor(h1), 0) AS h1, coalesce(bit_xor(h2), 0) AS h2 FROM positions
 WHERE ledger_partition = $1 AND ledger_index BETWEEN $2 AND $3"""
 _POSITIONS: Final = """
-SELECT ledger_index, signal_id, content_digest, ack_id FROM positions JOIN signals USING (signal_id)
-WHERE positions.ledger_partition = $1 AND ledger_index BETWEEN $2 AND $3 ORDER BY ledger_index"""
+SELECT positions.ledger_index, signal_id, content_digest, ack_id FROM positions JOIN signals USING (signal_id)
+WHERE positions.ledger_partition = $1 AND positions.ledger_index BETWEEN $2 AND $3 ORDER BY positions.ledger_index"""
 # FOR SHARE waits for a delete that is under way; if there was one, the generation is another and nothing is cached.
 _CACHE: Final = """
 WITH same AS MATERIALIZED (SELECT FROM store_meta WHERE generation = $2 FOR SHARE)
