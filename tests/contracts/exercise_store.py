@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from random import Random
+from random import Random, getrandbits
 from typing import Final, Protocol
 
 import pytest
@@ -369,7 +369,7 @@ async def coverage_is_the_set_difference(opened: Opener) -> None:
     """
     Over small random histories, coverage is the plain set difference: with gaps, cut by ranges, and continued.
     """
-    random = Random()
+    random = Random(getrandbits(32))  # From the seed that pytest prints.
     async with opened() as store, open_memory(Memory()) as naive:
         for history in range(150):
             partition = f"{2000 + history // 28}-01-{history % 28 + 1:02d}"
@@ -385,7 +385,7 @@ async def coverage_over_blocks(opened: Opener) -> None:
     """
     So it is over histories that fill blocks: at their edges, inside them, from the cache and past it.
     """
-    random = Random()
+    random = Random(getrandbits(32))  # From the seed that pytest prints.
     async with opened() as store, open_memory(Memory()) as naive:
         for history in range(4):
             partition = f"2026-02-0{history + 1}"
@@ -444,7 +444,7 @@ async def positions_are_listed(opened: Opener) -> None:
 
 async def _agree(store: Store, naive: Store, partition: str, random: Random, last: int) -> None:
     """
-    Compare one random question's answers, then go on where they were cut until nothing is left.
+    Compare one random question's answers, then go on where they were cut, some times at least.
     """
     edges = [edge for block in range(4) for edge in (block * 1024, block * 1024 + 1) if edge <= last]
     first = random.choice([0, 1, 1, random.randint(1, last), random.choice(edges)])
@@ -454,7 +454,7 @@ async def _agree(store: Store, naive: Store, partition: str, random: Random, las
         low = random.randint(1, last)
         gaps.append(IndexRange(first=low, last=low + random.choice([0, 1, 5, 1500])))
     max_ranges = random.choice([1, 2, 5, 1000])
-    while first:
+    for _ in range(8):
         answers = [
             await each.positions.coverage(
                 partition,
@@ -471,6 +471,8 @@ async def _agree(store: Store, naive: Store, partition: str, random: Random, las
         asked = f"{partition} {first}..{through}, gaps {[(gap.first, gap.last) for gap in gaps]}, {max_ranges} ranges"
         assert answers[0] == answers[1], asked
         first = answers[0].next_index
+        if not first:
+            break
 
 
 def _some(rest: list[int], random: Random) -> tuple[list[int], list[int]]:
