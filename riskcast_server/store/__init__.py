@@ -37,7 +37,7 @@ from riskcast_server.store.errors import (
     StoreUnavailable,
     StoreUrlUnknown,
 )
-from riskcast_server.store.limits import Clock, NewAck, StoreLimits, new_ack, utc_now
+from riskcast_server.store.limits import AckDraw, Clock, NewAck, StoreLimits, utc_now
 
 __all__ = [
     "INDEX_MAX",
@@ -258,14 +258,14 @@ class Store:
 
 @asynccontextmanager
 async def open_store(
-    url: str, *, limits: StoreLimits | None = None, now: Clock = utc_now, ack: NewAck = new_ack
+    url: str, *, limits: StoreLimits | None = None, now: Clock = utc_now, ack: NewAck | None = None
 ) -> AsyncIterator[Store]:
     """
     Open the store at *url*: ``sqlite:///path`` or ``postgresql://…``. Create it or migrate it where needed.
 
     On leaving, everything taken is committed first. Raises `StoreLocked`, `StoreTooNew` and `StoreUrlUnknown` as well.
     """
-    limits = limits or StoreLimits()
+    limits, ack = limits or StoreLimits(), ack or AckDraw(now)
     if urlsplit(url).scheme == "sqlite":
         from riskcast_server.store.sqlite import open_sqlite  # noqa: PLC0415 - a driver is loaded where it is used.
 

@@ -17,6 +17,8 @@ NewAck: TypeAlias = Callable[[], str]
 class StoreLimits:
     """
     Limits of both engines, then those of SQLite, then those of PostgreSQL.
+
+    Puts share a transaction up to `group_signals_max`; one that has more by itself gets one of its own.
     """
 
     group_signals_max: int = 256
@@ -43,8 +45,26 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def new_ack() -> str:
+class AckDraw:
     """
-    Return an ack that nobody was given before: its column is unique, and a draw that was had is drawn again.
+    Draws acks that nobody was given before, each above the last, so that their index grows at its end alone.
+
+    An ack is 44 bits of milliseconds since 1970 and 20 that begin at random in each of them. Another process may draw
+    the same: the column is unique, and an ack that was had is drawn again.
     """
-    return f"riskcast-ack-{secrets.token_hex(8)}"
+
+    def __init__(self, now: Clock) -> None:
+        self._now = now
+        self._at_ms = 0
+        self._last = 0
+
+    def __call__(self) -> str:
+        """
+        Draw one.
+        """
+        at_ms = int(self._now().timestamp() * 1000)
+        self._last += 1
+        if at_ms > self._at_ms:
+            self._at_ms = at_ms
+            self._last = max(self._last, at_ms << 20 | secrets.randbits(20))
+        return f"riskcast-ack-{self._last:016x}"

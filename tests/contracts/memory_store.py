@@ -31,7 +31,7 @@ from riskcast_server.store import (
     Store,
     StoreBusy,
 )
-from riskcast_server.store.limits import Clock, NewAck, StoreLimits, new_ack, utc_now
+from riskcast_server.store.limits import AckDraw, Clock, NewAck, StoreLimits, utc_now
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -218,11 +218,6 @@ class MemoryPositions:
         _refuse_beyond(from_index, through_index)
         first, last = max(1, from_index), through_index
         held = {index for name, index in self._memory.positions if name == partition}
-        state = {
-            "max_index": max(held, default=0),
-            "unpositioned": self._memory.unpositioned(partition[:10]),
-            "store_epoch": self._memory.epoch,
-        }
         # Beyond everything that is named there is nothing but one long missing range.
         horizon = min(last, max([first, *(index + 1 for index in held), *(gap.last + 1 for gap in ledger_gaps)]))
         asked = set(range(first, horizon + 1))
@@ -246,7 +241,9 @@ class MemoryPositions:
             missing=[IndexRange(first=span[0], last=span[1]) for span, recoverable in ranges if not recoverable],
             recoverable=[IndexRange(first=span[0], last=span[1]) for span, recoverable in ranges if recoverable],
             next_index=next_index,
-            **state,
+            max_index=max(held, default=0),
+            unpositioned=self._memory.unpositioned(partition[:10]),
+            store_epoch=self._memory.epoch,
         )
 
     async def compare(
@@ -292,12 +289,14 @@ class MemoryPositions:
 
 @asynccontextmanager
 async def open_memory(
-    memory: Memory, *, limits: StoreLimits | None = None, now: Clock = utc_now, ack: NewAck = new_ack
+    memory: Memory, *, limits: StoreLimits | None = None, now: Clock = utc_now, ack: NewAck | None = None
 ) -> AsyncIterator[Store]:
     """
     Open a store on *memory*.
     """
-    yield Store(MemorySignals(memory, limits or StoreLimits(), now, ack), MemoryPositions(memory), "memory")
+    yield Store(
+        MemorySignals(memory, limits or StoreLimits(), now, ack or AckDraw(now)), MemoryPositions(memory), "memory"
+    )
 
 
 def _receipt(stored: ProcessedSignal, *, duplicate: bool) -> Receipt:

@@ -10,7 +10,8 @@ CREATE TABLE signals (
     processed_at timestamptz NOT NULL,
     emitted_at timestamptz NOT NULL,
     partition_date text NOT NULL,  -- The UTC date of emitted_at.
-    ledger_partition text NOT NULL,  -- Where it came from; empty without a place in a ledger.
+    ledger_partition text NOT NULL,  -- Where it came from first; empty and 0 without a place in a ledger.
+    ledger_index bigint NOT NULL,
     origin text NOT NULL CHECK (origin IN ('hot_path', 'reconcile', 'direct')),
     request_id text NOT NULL,
     content_digest text NOT NULL,

@@ -6,10 +6,18 @@ CREATE TABLE positions (
     signal_id text NOT NULL,
     h1 bigint NOT NULL,  -- The halves of the position's hash, as the signed integers with the same 64 bits.
     h2 bigint NOT NULL,
+    extra boolean NOT NULL,  -- False where the signal's row names this position: it is found from there.
     PRIMARY KEY (ledger_partition, ledger_index)
 );
 
-CREATE INDEX positions_by_signal ON positions (signal_id);
+-- An index on every signal_id, which are random, would take as long as the signals themselves.
+CREATE INDEX positions_extra ON positions (signal_id) WHERE extra;
+
+-- Which signals hold a position.
+CREATE VIEW holders AS
+    SELECT signal_id FROM positions WHERE extra
+    UNION ALL
+    SELECT signals.signal_id FROM signals JOIN positions USING (ledger_partition, ledger_index, signal_id);
 
 -- Whether positions has a row of it. Kept here so that those without one are counted and not searched for.
 ALTER TABLE signals ADD COLUMN positioned boolean NOT NULL DEFAULT false;
@@ -38,7 +46,7 @@ BEGIN
     END IF;
     DELETE FROM block_cache USING old_rows
     WHERE block_cache.ledger_partition = old_rows.ledger_partition AND block = (ledger_index - 1) >> 10;
-    UPDATE signals SET positioned = EXISTS (SELECT 1 FROM positions WHERE positions.signal_id = signals.signal_id)
+    UPDATE signals SET positioned = EXISTS (SELECT FROM holders WHERE holders.signal_id = signals.signal_id)
     WHERE signal_id IN (SELECT signal_id FROM old_rows);
     IF TG_OP = 'UPDATE' THEN
         DELETE FROM block_cache USING new_rows
@@ -48,6 +56,14 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- A row that was changed by hand may be another than the one that its signal names.
+CREATE FUNCTION mark_extra() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.extra := true;
+    RETURN NEW;
+END $$;
+
+CREATE TRIGGER positions_marked BEFORE UPDATE ON positions FOR EACH ROW EXECUTE FUNCTION mark_extra();
 CREATE TRIGGER positions_deleted AFTER DELETE ON positions
     REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION drop_changed_blocks();
 CREATE TRIGGER positions_updated AFTER UPDATE ON positions
@@ -60,7 +76,10 @@ BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         DELETE FROM positions;
     ELSE
-        DELETE FROM positions WHERE signal_id IN (SELECT signal_id FROM old_rows);
+        DELETE FROM positions WHERE extra AND signal_id IN (SELECT signal_id FROM old_rows);
+        DELETE FROM positions USING old_rows
+        WHERE positions.ledger_partition = old_rows.ledger_partition AND positions.ledger_index = old_rows.ledger_index
+        AND positions.signal_id = old_rows.signal_id;
     END IF;
     RETURN NULL;
 END $$;

@@ -24,6 +24,9 @@ _READ_ONLY_TRANSACTION = "25006"  # Another server was promoted; the pool will f
 _IDLE_IN_TRANSACTION = "25P03"
 _DISK_FULL = "53100"
 
+# InternalClientError: the server has ended the connection, and the driver has not read its last words yet.
+_UNREACHABLE = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+
 
 async def open_pool(url: str, limits: StoreLimits) -> Pool:
     """
@@ -48,14 +51,20 @@ async def transaction(pool: Pool, limits: StoreLimits, isolation: str) -> AsyncI
     """
     with translated():
         async with pool.acquire(timeout=limits.connect_timeout_s) as connection:
-            await connection.execute(_begin(limits, isolation))
             try:
+                await connection.execute(_begin(limits, isolation))
                 yield connection
                 await connection.execute("COMMIT")
             except BaseException:
-                if not connection.is_closed():
-                    await connection.execute("ROLLBACK")
+                await _roll_back(connection)
                 raise
+
+
+async def _roll_back(connection: Connection) -> None:
+    try:
+        await connection.execute("ROLLBACK")
+    except (asyncpg.PostgresError, *_UNREACHABLE):
+        connection.terminate()  # The server rolls back, and the pool makes another.
 
 
 def _begin(limits: StoreLimits, isolation: str) -> str:
@@ -89,7 +98,7 @@ def translated() -> Iterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise _meaning(error) from error
-    except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except _UNREACHABLE as error:
         raise StoreUnavailable(f"PostgreSQL cannot be reached: {type(error).__name__}") from error
 
 

@@ -20,17 +20,17 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 ORIGINS: Final = {name: origin for origin, name in ORIGIN_NAMES.items()}
 
 _INSERT_SIGNALS: Final = """
-INSERT INTO signals (signal_id, trace_id, ack_id, emitted_at, partition_date, ledger_partition, origin, request_id,
-                     content_digest, signal_data, positioned, processed_at)
-SELECT *, $12::timestamptz FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[],
-                                       $7::text[], $8::text[], $9::text[], $10::bytea[], $11::boolean[])
+INSERT INTO signals (signal_id, trace_id, ack_id, emitted_at, partition_date, ledger_partition, ledger_index,
+                     origin, request_id, content_digest, signal_data, positioned, processed_at)
+SELECT *, $13::timestamptz FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[],
+                                       $7::bigint[], $8::text[], $9::text[], $10::text[], $11::bytea[], $12::boolean[])
 ON CONFLICT (signal_id) DO NOTHING RETURNING signal_id"""
 _SELECT_KEPT: Final = """
-SELECT signal_id, ack_id, processed_at, origin, request_id, content_digest, positioned FROM signals
-WHERE signal_id = ANY ($1::text[])"""
+SELECT signal_id, ack_id, processed_at, origin, request_id, content_digest, positioned, ledger_partition, ledger_index
+FROM signals WHERE signal_id = ANY ($1::text[])"""
 _INSERT_POSITIONS: Final = """
-INSERT INTO positions (ledger_partition, ledger_index, signal_id, h1, h2)
-SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[])
+INSERT INTO positions (ledger_partition, ledger_index, signal_id, h1, h2, extra)
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::boolean[])
 ON CONFLICT (ledger_partition, ledger_index) DO NOTHING RETURNING ledger_partition, ledger_index"""
 _SELECT_HOLDERS: Final = """
 SELECT ledger_partition, ledger_index, signal_id FROM positions
@@ -61,6 +61,8 @@ class Kept(NamedTuple):
     request_id: str
     content_digest: str
     positioned: bool
+    ledger_partition: str
+    ledger_index: int
 
     def receipt(self, signal_id: str, *, duplicate: bool, offered_digest: str | None = None) -> Receipt:
         """
@@ -112,7 +114,7 @@ async def _store_signals(
     claiming = {arrival.event.signal_id for arrival in arrivals if arrival.position is not None}
     rows = [_row(firsts[signal_id], drawn[signal_id], signal_id in claiming) for signal_id in sorted(firsts)]
     new = {row["signal_id"] for row in await connection.fetch(_INSERT_SIGNALS, *_columns(rows), at)}
-    kept = {row[0]: Kept(row[2], at, row[6], row[7], row[8], row[10]) for row in rows if row[0] in new}
+    kept = {row[0]: Kept(row[2], at, row[7], row[8], row[9], row[11], row[5], row[6]) for row in rows if row[0] in new}
     known = [signal_id for signal_id in firsts if signal_id not in new]
     if known:
         kept |= {row[0]: Kept(*tuple(row)[1:]) for row in await connection.fetch(_SELECT_KEPT, known)}
@@ -208,7 +210,7 @@ def _row(arrival: Arrival, ack: str, positioned: bool) -> tuple[Any, ...]:
         ack,
         EPOCH + timedelta(seconds=event.emitted_at.seconds, microseconds=event.emitted_at.nanos // 1000),
         arrival.partition_date,
-        arrival.position[0] if arrival.position else "",
+        *(arrival.position or ("", 0)),
         ORIGIN_NAMES[arrival.origin],
         arrival.request_id,
         arrival.content_digest,
@@ -217,10 +219,10 @@ def _row(arrival: Arrival, ack: str, positioned: bool) -> tuple[Any, ...]:
     )
 
 
-def _position_row(position: tuple[str, int], signal_id: str, row: Kept) -> tuple[str, int, str, int, int]:
+def _position_row(position: tuple[str, int], signal_id: str, row: Kept) -> tuple[str, int, str, int, int, bool]:
     partition, index = position
     high, low = position_hash(partition, index, signal_id, row.content_digest)
-    return partition, index, signal_id, to_int64(high), to_int64(low)
+    return partition, index, signal_id, to_int64(high), to_int64(low), position != row[-2:]
 
 
 def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:

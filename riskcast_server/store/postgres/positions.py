@@ -27,6 +27,9 @@ SELECT block, h1, h2 FROM block_cache, gaps
 WHERE $6 AND ledger_partition = $1 AND block BETWEEN ($2::bigint + 1022) >> 10 AND ($3::bigint >> 10) - 1
 AND NOT ranges && int8range(block * 1024 + 1, block * 1024 + 1025)
 ORDER BY block"""
+# The rows are sought span by span. Sorting them keeps the planner from a plain join, which would look at every row of
+# the partition for each span.
+#
 # What is held: the cached blocks $6, and the rows in all that they leave of $2..$3, as runs without a hole.
 _RANGES: Final = """
 WITH cached AS (
@@ -36,7 +39,11 @@ WITH cached AS (
     SELECT unnest(int8multirange(int8range($2, $3, '[]')) - ranges) AS span FROM cached
 ), rows AS (
     SELECT ledger_index, ledger_index - row_number() OVER (ORDER BY ledger_index) AS run
-    FROM uncached JOIN positions ON ledger_partition = $1 AND ledger_index >= lower(span) AND ledger_index < upper(span)
+    FROM uncached CROSS JOIN LATERAL (
+        SELECT ledger_index FROM positions
+        WHERE ledger_partition = $1 AND ledger_index >= lower(span) AND ledger_index < upper(span)
+        ORDER BY ledger_index
+    ) AS held
 ), runs AS (
     SELECT int8range(min(ledger_index), max(ledger_index), '[]') AS run FROM rows GROUP BY rows.run
 ), held AS (
@@ -63,7 +70,11 @@ WITH cached AS (
     SELECT unnest(int8multirange(int8range($2, $3, '[]')) - cached.ranges - gaps.ranges) AS span FROM cached, gaps
 )
 SELECT (ledger_index - 1) >> 10 AS block, count(*) AS count, bit_xor(h1) AS h1, bit_xor(h2) AS h2
-FROM spans JOIN positions ON ledger_partition = $1 AND ledger_index >= lower(span) AND ledger_index < upper(span)
+FROM spans CROSS JOIN LATERAL (
+    SELECT ledger_index, h1, h2 FROM positions
+    WHERE ledger_partition = $1 AND ledger_index >= lower(span) AND ledger_index < upper(span)
+    ORDER BY ledger_index
+) AS held
 GROUP BY 1 ORDER BY 1"""
 _STATE: Final = """
 SELECT store_epoch, generation,
@@ -74,8 +85,8 @@ _BLOCK: Final = """
 SELECT count(*) AS count, coalesce(bit_xor(h1), 0) AS h1, coalesce(bit_xor(h2), 0) AS h2 FROM positions
 WHERE ledger_partition = $1 AND ledger_index BETWEEN $2 AND $3"""
 _POSITIONS: Final = """
-SELECT ledger_index, signal_id, content_digest, ack_id FROM positions JOIN signals USING (signal_id)
-WHERE positions.ledger_partition = $1 AND ledger_index BETWEEN $2 AND $3 ORDER BY ledger_index"""
+SELECT positions.ledger_index, signal_id, content_digest, ack_id FROM positions JOIN signals USING (signal_id)
+WHERE positions.ledger_partition = $1 AND positions.ledger_index BETWEEN $2 AND $3 ORDER BY positions.ledger_index"""
 # FOR SHARE waits for a delete that is under way; if there was one, the generation is another and nothing is cached.
 _CACHE: Final = """
 WITH same AS MATERIALIZED (SELECT FROM store_meta WHERE generation = $2 FOR SHARE)

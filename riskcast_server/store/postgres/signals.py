@@ -16,8 +16,8 @@ from riskcast_server.store.postgres.writer import Writers
 
 _GET: Final = "SELECT * FROM signals WHERE signal_id = $1"
 _LOOKUP: Final = """
-SELECT signal_id, ack_id, processed_at, origin, request_id, content_digest, positioned FROM signals
-JOIN unnest($1::text[]) WITH ORDINALITY AS asked (signal_id, nth) USING (signal_id) ORDER BY nth"""
+SELECT signal_id, ack_id, processed_at, origin, request_id, content_digest, positioned, ledger_partition, ledger_index
+FROM signals JOIN unnest($1::text[]) WITH ORDINALITY AS asked (signal_id, nth) USING (signal_id) ORDER BY nth"""
 # The inner query takes as many as are wanted, the outer one those that come before there are too many bytes.
 _PAGE: Final = """
 SELECT signals.* FROM signals JOIN (

@@ -41,7 +41,7 @@ class Writers:
         self._ack = ack
         self._line: deque[Place] = deque()
         self._signals = self._bytes = 0
-        self._arrived = asyncio.Condition()
+        self._work = asyncio.Event()
         self._closing = False
         self._failure: StoreFailed | None = None
         count = max(1, limits.connections_max // 2)
@@ -49,48 +49,42 @@ class Writers:
 
     async def put(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
         """
-        Wait in line, at most `group_signals_max` signals a place, and return the receipts once they are durable.
+        Wait in line, and return the receipts once they are durable.
         """
         if self._failure is not None:
             raise StoreFailed(str(self._failure)) from self._failure
         if self._closing:
             raise StoreUnavailable("the store is closing")
-        bytes_each = [arrival.event.ByteSize() for arrival in arrivals]
-        more = (self._signals + len(arrivals), self._bytes + sum(bytes_each))
+        place = Place(arrivals, sum(arrival.event.ByteSize() for arrival in arrivals), _future())
+        signals, size = self._signals + len(arrivals), self._bytes + place.bytes
         # Only an empty line takes what is too much by itself: it could never be stored otherwise.
-        if self._signals and (more[0] > self._limits.waiting_signals_max or more[1] > self._limits.waiting_bytes_max):
+        if self._signals and (signals > self._limits.waiting_signals_max or size > self._limits.waiting_bytes_max):
             raise StoreBusy(self._signals, self._bytes)
-        loop, step = asyncio.get_running_loop(), self._limits.group_signals_max
-        places = [
-            Place(arrivals[at : at + step], sum(bytes_each[at : at + step]), loop.create_future())
-            for at in range(0, max(1, len(arrivals)), step)
-        ]
-        self._line += places
-        self._signals, self._bytes = more
-        async with self._arrived:
-            self._arrived.notify(len(places))
-        told = await asyncio.gather(*(place.told for place in places))
-        return [receipt for receipts in told for receipt in receipts]
+        self._line.append(place)
+        self._signals, self._bytes = signals, size
+        self._work.set()
+        return await place.told
 
     async def close(self) -> None:
         """
         Commit everything in line.
         """
         self._closing = True
-        async with self._arrived:
-            self._arrived.notify_all()
+        self._work.set()
         await asyncio.gather(*self._tasks)
 
     async def _run(self) -> None:
         while True:
-            async with self._arrived:
-                await self._arrived.wait_for(lambda: self._line or self._closing)
-            if not self._line:
+            await self._work.wait()
+            if self._line:
+                await self._answer(self._take())
+            elif self._closing:
                 return
-            await self._answer(self._take())
+            else:
+                self._work.clear()
 
     def _take(self) -> list[Place]:
-        taken, signals = [self._line.popleft()], 0
+        taken = [self._line.popleft()]  # However large: a put is stored as a whole or not at all.
         signals = len(taken[0].arrivals)
         while self._line and signals + len(self._line[0].arrivals) <= self._limits.group_signals_max:
             signals += len(self._line[0].arrivals)
@@ -143,3 +137,7 @@ class Writers:
                 await connection.execute("UPDATE store_meta SET probed_at = $1", at)
                 return []
             return await store_group(connection, arrivals, [self._ack() for _ in arrivals], at)
+
+
+def _future() -> asyncio.Future[list[Receipt]]:
+    return asyncio.get_running_loop().create_future()

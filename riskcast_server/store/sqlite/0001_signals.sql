@@ -15,7 +15,8 @@ CREATE TABLE signals (
     processed_at INTEGER NOT NULL,
     emitted_at INTEGER NOT NULL,
     partition_date TEXT NOT NULL,  -- The UTC date of emitted_at.
-    ledger_partition TEXT NOT NULL,  -- Where it came from; empty without a place in a ledger.
+    ledger_partition TEXT NOT NULL,  -- Where it came from first; empty and 0 without a place in a ledger.
+    ledger_index INTEGER NOT NULL,
     origin TEXT NOT NULL CHECK (origin IN ('hot_path', 'reconcile', 'direct')),
     request_id TEXT NOT NULL,
     content_digest TEXT NOT NULL,

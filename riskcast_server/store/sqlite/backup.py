@@ -13,7 +13,7 @@ from riskcast_server.store.errors import StoreError, StoreFailed
 from riskcast_server.store.limits import StoreLimits
 from riskcast_server.store.sqlite.connection import connect_reader, connect_writer, scalar, translated
 from riskcast_server.store.sqlite.database_file import owned, sync_directory
-from riskcast_server.store.sqlite.schema import migrate, migrations, new_epoch
+from riskcast_server.store.sqlite.schema import APPLICATION_ID, migrate, migrations, new_epoch
 
 
 async def backup(path: Path, file: Path) -> None:
@@ -56,6 +56,8 @@ async def restore(path: Path, file: Path) -> str:
 
 
 async def _check(connection: aiosqlite.Connection) -> None:
+    if await scalar(connection, "PRAGMA application_id") != APPLICATION_ID:
+        raise StoreFailed("the backup holds no store")
     verdict = await scalar(connection, "PRAGMA integrity_check(1)")
     if verdict != "ok":
         raise StoreFailed(f"the backup is damaged: {verdict}")

@@ -43,9 +43,9 @@ async def connect_writer(path: Path, busy_timeout_ms: int) -> aiosqlite.Connecti
 
 async def connect_reader(path: Path, busy_timeout_ms: int) -> aiosqlite.Connection:
     """
-    Open a connection that cannot write.
+    Open a connection that cannot write, but into a file of its own with VACUUM INTO.
     """
-    return await _connect(path, "ro", busy_timeout_ms, ("PRAGMA query_only = ON",))
+    return await _connect(path, "ro", busy_timeout_ms, ())
 
 
 async def _connect(path: Path, mode: str, busy_timeout_ms: int, pragmas: tuple[str, ...]) -> aiosqlite.Connection:

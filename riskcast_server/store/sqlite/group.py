@@ -7,7 +7,7 @@ originals are, inside the same transaction.
 
 import json
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import aiosqlite
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -18,15 +18,16 @@ from riskcast_server.store import ORIGIN_NAMES, Arrival, Receipt
 ORIGINS: Final = {name: origin for origin, name in ORIGIN_NAMES.items()}
 
 _INSERT_SIGNAL: Final = """
-INSERT INTO signals (signal_id, trace_id, ack_id, processed_at, emitted_at, partition_date, ledger_partition, origin,
-                     request_id, content_digest, signal_data, positioned)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (signal_id) DO NOTHING"""
-_SELECT_KEPT: Final = """
-SELECT signal_id, ack_id, processed_at, origin, request_id, content_digest, positioned FROM signals
+INSERT INTO signals (signal_id, trace_id, ack_id, processed_at, emitted_at, partition_date, ledger_partition,
+                     ledger_index, origin, request_id, content_digest, signal_data, positioned)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (signal_id) DO NOTHING"""
+SELECT_KEPT: Final = """
+SELECT signal_id, ack_id, processed_at, origin, request_id, content_digest, positioned, ledger_partition, ledger_index
+FROM signals
 WHERE signal_id IN (SELECT value FROM json_each(?))"""
 _INSERT_POSITION: Final = """
-INSERT INTO positions (ledger_partition, ledger_index, signal_id, h1, h2)
-VALUES (?, ?, ?, ?, ?) ON CONFLICT (ledger_partition, ledger_index) DO NOTHING"""
+INSERT INTO positions (ledger_partition, ledger_index, signal_id, h1, h2, extra)
+VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (ledger_partition, ledger_index) DO NOTHING"""
 _SELECT_HOLDERS: Final = """
 SELECT ledger_partition, ledger_index, signal_id FROM json_each(?) AS claim CROSS JOIN positions
 WHERE ledger_partition = json_extract(claim.value, '$[0]') AND ledger_index = json_extract(claim.value, '$[1]')"""
@@ -48,6 +49,8 @@ class Kept(NamedTuple):
     request_id: str
     content_digest: str
     positioned: bool
+    ledger_partition: str
+    ledger_index: int
 
 
 class Group:
@@ -85,11 +88,11 @@ class Group:
         rows = [self._row(arrival, ack) for arrival, ack in self._first.values()]
         cursor = await connection.executemany(_INSERT_SIGNAL, rows)
         if cursor.rowcount == len(rows):
-            return {row[0]: Kept(row[2], row[3], row[7], row[8], row[9], row[11]) for row in rows}
-        found = await connection.execute_fetchall(_SELECT_KEPT, (json.dumps(list(self._first)),))
+            return {row[0]: Kept(row[2], row[3], row[8], row[9], row[10], row[12], row[6], row[7]) for row in rows}
+        found = await connection.execute_fetchall(SELECT_KEPT, (json.dumps(list(self._first)),))
         return {row[0]: Kept(*row[1:]) for row in found}
 
-    def _row(self, arrival: Arrival, ack: str) -> tuple[str, str, str, int, int, str, str, str, str, str, bytes, bool]:
+    def _row(self, arrival: Arrival, ack: str) -> tuple[Any, ...]:
         event = arrival.event
         return (
             event.signal_id,
@@ -98,7 +101,7 @@ class Group:
             self._at_us,
             event.emitted_at.seconds * 1_000_000 + event.emitted_at.nanos // 1000,
             arrival.partition_date,
-            arrival.position[0] if arrival.position else "",
+            *(arrival.position or ("", 0)),
             ORIGIN_NAMES[arrival.origin],
             arrival.request_id,
             arrival.content_digest,
@@ -180,10 +183,10 @@ def timestamp(us: int) -> Timestamp:
     return Timestamp(seconds=us // 1_000_000, nanos=us % 1_000_000 * 1000)
 
 
-def _position_row(position: tuple[str, int], signal_id: str, row: Kept) -> tuple[str, int, str, int, int]:
+def _position_row(position: tuple[str, int], signal_id: str, row: Kept) -> tuple[str, int, str, int, int, bool]:
     partition, index = position
     high, low = position_hash(partition, index, signal_id, row.content_digest)
-    return partition, index, signal_id, to_int64(high), to_int64(low)
+    return partition, index, signal_id, to_int64(high), to_int64(low), position != row[-2:]
 
 
 def _conflict(at_us: int, kind: str, arrival: Arrival, stored_digest: str, holder: str) -> tuple[object, ...]:

@@ -33,8 +33,8 @@ _ROWS: Final = """
 SELECT ledger_index, h1, h2 FROM positions WHERE ledger_partition = ? AND ledger_index BETWEEN ? AND ?
 ORDER BY ledger_index LIMIT ?"""
 _POSITIONS: Final = """
-SELECT ledger_index, signal_id, content_digest, ack_id FROM positions JOIN signals USING (signal_id)
-WHERE positions.ledger_partition = ? AND ledger_index BETWEEN ? AND ? ORDER BY ledger_index"""
+SELECT positions.ledger_index, signal_id, content_digest, ack_id FROM positions JOIN signals USING (signal_id)
+WHERE positions.ledger_partition = ? AND positions.ledger_index BETWEEN ? AND ? ORDER BY positions.ledger_index"""
 
 
 class SqlitePositions:

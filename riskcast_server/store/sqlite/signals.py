@@ -10,7 +10,7 @@ from omen.v1.signal_pb2 import SignalEvent
 from riskcast.v1.ingest_service_pb2 import INGEST_ORIGIN_UNSPECIFIED, IngestOrigin
 from riskcast.v1.inventory_service_pb2 import Conflict, GetIngestStatsResponse, ProcessedSignal
 from riskcast_server.store import ORIGIN_NAMES, Arrival, Page, Receipt
-from riskcast_server.store.sqlite.group import ORIGINS, Kept, receipt, timestamp
+from riskcast_server.store.sqlite.group import ORIGINS, SELECT_KEPT, Kept, receipt, timestamp
 from riskcast_server.store.sqlite.readers import Read, Readers
 from riskcast_server.store.sqlite.writer import Writer
 
@@ -18,9 +18,6 @@ _GET: Final = """
 SELECT signal_id, trace_id, ack_id, processed_at, partition_date, ledger_partition, origin, request_id, content_digest,
        signal_data, rowid
 FROM signals WHERE signal_id = ?"""
-_LOOKUP: Final = """
-SELECT signal_id, ack_id, processed_at, origin, request_id, content_digest, positioned FROM signals
-WHERE signal_id IN (SELECT value FROM json_each(?))"""
 # The inner query takes as many as are wanted, the outer one those that come before there are too many bytes.
 _PAGE: Final = """
 SELECT signal_id, trace_id, ack_id, processed_at, partition_date, ledger_partition, origin, request_id, content_digest,
@@ -71,7 +68,7 @@ class SqliteSignals:
         """
         See `SignalStore`.
         """
-        rows = await self._readers.snapshot(lambda read: read(_LOOKUP, (json.dumps(list(signal_ids)),)))
+        rows = await self._readers.snapshot(lambda read: read(SELECT_KEPT, (json.dumps(list(signal_ids)),)))
         kept = {row[0]: Kept(*row[1:]) for row in rows}
         return [
             receipt(signal_id, kept[signal_id], duplicate=True)

@@ -17,7 +17,7 @@ from typing import Final
 import aiosqlite
 
 from riskcast_server.store import Arrival, Receipt
-from riskcast_server.store.errors import StoreBusy, StoreError, StoreFailed, StoreUnavailable
+from riskcast_server.store.errors import StoreBusy, StoreError, StoreFailed, StoreFull, StoreUnavailable
 from riskcast_server.store.limits import Clock, NewAck, StoreLimits
 from riskcast_server.store.sqlite.connection import AckTaken, connect_writer, translated
 from riskcast_server.store.sqlite.group import Group
@@ -76,27 +76,29 @@ class Writer:
         self._work = asyncio.Event()
         self._closing = False
         self._failed: StoreError | None = None
+        self._in_doubt = False
         self._task = asyncio.create_task(self._run(), name="store writer")
 
     async def put(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
         """
-        Wait in line, at most `group_signals_max` signals a place, and return the receipts once they are durable.
+        Wait in line, and return the receipts once they are durable.
         """
-        self._refuse()
-        size = self._limits.group_signals_max
-        sizes_bytes = [arrival.event.ByteSize() for arrival in arrivals]
-        signals, size_bytes = self._signals + len(arrivals), self._bytes + sum(sizes_bytes)
+        if self._failed is not None:
+            raise StoreFailed(str(self._failed)) from self._failed
+        if self._closing:
+            raise StoreUnavailable("the store is closing")
+        size_bytes = sum(arrival.event.ByteSize() for arrival in arrivals)
+        signals, total_bytes = self._signals + len(arrivals), self._bytes + size_bytes
         # Only an empty line takes what is too much by itself: it could never be stored otherwise.
         if self._signals and (
-            signals > self._limits.waiting_signals_max or size_bytes > self._limits.waiting_bytes_max
+            signals > self._limits.waiting_signals_max or total_bytes > self._limits.waiting_bytes_max
         ):
             raise StoreBusy(self._signals, self._bytes)
-        places = [
-            self._queue(arrivals[start : start + size], sum(sizes_bytes[start : start + size]))
-            for start in range(0, max(1, len(arrivals)), size)
-        ]
-        groups = await asyncio.gather(*places)
-        return [receipt for group in groups for receipt in group]
+        waiting = Waiting(arrivals, size_bytes, asyncio.get_running_loop().create_future())
+        self._line.append(waiting)
+        self._signals, self._bytes = signals, total_bytes
+        self._work.set()
+        return await waiting.done
 
     def remember(self, digests: Sequence[Digest]) -> None:
         """
@@ -119,20 +121,6 @@ class Writer:
                 await self._connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
             await self._abandon()
 
-    def _refuse(self) -> None:
-        if self._failed is not None:
-            raise StoreFailed(str(self._failed)) from self._failed
-        if self._closing:
-            raise StoreUnavailable("the store is closing")
-
-    def _queue(self, arrivals: Sequence[Arrival], size_bytes: int) -> asyncio.Future[list[Receipt]]:
-        waiting = Waiting(arrivals, size_bytes, asyncio.get_running_loop().create_future())
-        self._line.append(waiting)
-        self._signals += len(arrivals)
-        self._bytes += size_bytes
-        self._work.set()
-        return waiting.done
-
     async def _run(self) -> None:
         while True:
             await self._work.wait()
@@ -146,7 +134,7 @@ class Writer:
                 self._work.clear()
 
     def _take(self) -> list[Waiting]:
-        group = [self._line.popleft()]
+        group = [self._line.popleft()]  # However large: a put is stored as a whole or not at all.
         signals = len(group[0].arrivals)
         while self._line and signals + len(self._line[0].arrivals) <= self._limits.group_signals_max:
             group.append(self._line.popleft())
@@ -172,6 +160,7 @@ class Writer:
     def _disappoint(self, group: Sequence[Waiting], error: StoreError) -> None:
         if isinstance(error, StoreFailed):
             self._failed = error
+        self._in_doubt |= not isinstance(error, StoreFull)  # Then nothing was lost but the room to go on.
         for waiting in group:
             if not waiting.done.done():
                 waiting.done.set_exception(error)
@@ -216,20 +205,20 @@ class Writer:
 
     async def _reopen(self) -> aiosqlite.Connection:
         """
-        Open the connection again after a failure, trusting only what was synced since.
+        Open the connection again after a failure.
 
         A failed fsync may leave frames in the log that can be read and are not on the disk. Copying the whole log into
         the database, with new fsyncs, makes what can be read durable, before any of it is acknowledged as a duplicate.
         """
         connection = await connect_writer(self._path, self._limits.busy_timeout_ms)
         try:
-            ((busy, _, _),) = await connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+            if self._in_doubt:
+                ((busy, _, _),) = await connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+                _refuse_busy(busy)
         except BaseException:
             await connection.close()
             raise
-        if busy:
-            await connection.close()
-            raise StoreUnavailable("a reader keeps the log from being copied")
+        self._in_doubt = False
         return connection
 
     async def _abandon(self) -> None:
@@ -238,3 +227,8 @@ class Writer:
             # Closing rolls back. One that cannot be closed is dropped all the same.
             with suppress(aiosqlite.Error):
                 await connection.close()
+
+
+def _refuse_busy(busy: int) -> None:
+    if busy:
+        raise StoreUnavailable("somebody who reads keeps the log from being copied")
