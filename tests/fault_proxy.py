@@ -99,8 +99,11 @@ async def pump(proxy: FaultProxy, direction: str, reader: asyncio.StreamReader, 
     """
     Carry one direction until it ends or a fault ends it.
     """
+    swallowing = False
     while chunk := await reader.read(1 << 16):
         fault: Fault = getattr(proxy, direction)
+        if swallowing and fault.bytes_left is None:
+            return  # Healed, but this connection has lost bytes: what follows would be garbage.
         if fault.delay_s:
             await asyncio.sleep(fault.delay_s)
         if fault.bytes_left is None:
@@ -110,6 +113,7 @@ async def pump(proxy: FaultProxy, direction: str, reader: asyncio.StreamReader, 
             reached = len(chunk) > fault.bytes_left
             fault.bytes_left = max(0, fault.bytes_left - len(chunk))
             if reached:
+                swallowing = True
                 proxy.swallowed.set()
                 if fault.then == "reset":
                     reset(writer)

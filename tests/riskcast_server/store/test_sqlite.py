@@ -114,7 +114,9 @@ async def test_tables_are_strict(database: SqliteDatabase) -> None:
     Every table refuses values of another type than its columns'.
     """
     async with database.opened():
-        tables = await database.execute("SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+        tables = await database.execute(
+            "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+        )
     assert {name for name, _ in tables} == {"signals", "positions", "conflicts", "block_cache", "store_meta"}
     assert all(strict for _, strict in tables)
 
