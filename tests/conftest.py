@@ -9,6 +9,8 @@ import pytest
 # Before grpc is imported: its C core's lines are noise here, and it heeds this only then.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
+pytest_plugins = ["tests.postgres"]
+
 # A busy machine is slow, not wrong: no test fails for the time an example took.
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("busy")
