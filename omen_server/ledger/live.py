@@ -112,12 +112,6 @@ class LiveReader:
         through = through_index or sums.through
         return list(sums.blocks(lambda index: self._walk(files, index), self._codec, first_index, through))
 
-    def gaps(self, name: str) -> list[Gap]:
-        """
-        Return the gaps that the count has met.
-        """
-        return list(self._counted(self.files(name)).gaps)
-
     def describe(self, name: str) -> PartitionInfo:
         """
         Return what a partition is; an open one is counted up to now.
