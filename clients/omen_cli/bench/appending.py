@@ -14,9 +14,9 @@ from omen_cli.bench.typical import typical_signal
 from omen_rpc.signal_codec import PayloadKind, digest_and_prepare
 from omen_server.ledger.audit import Progress
 from omen_server.ledger.directory import open_ledger
-from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.durable import Disk
 from omen_server.ledger.entry import Entry
+from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.offline import OfflineLedger
 from omen_server.ledger.settings import LedgerSettings
 from omen_server.records import SIGNALS, entry_of
