@@ -35,7 +35,7 @@ def backup(directory: Directory, target: Target, *, output: Output = "text") -> 
         place = str(target.absolute())
         say(f"Copying {root} through offset {through} to {place}.")
         try:
-            copied = back_up(Disk(), str(root), place, SIGNALS, through, datetime.now(UTC))
+            copied = back_up(Disk(), str(root), place, SIGNALS, through_offset=through, now=datetime.now(UTC))
             copy = OfflineLedger(target, SIGNALS)
             verdicts = [drive(copy.verify(name), name) for name in copy.names()]
         except KeyboardInterrupt:
