@@ -114,7 +114,9 @@ async def test_tables_are_strict(database: SqliteDatabase) -> None:
     Every table refuses values of another type than its columns'.
     """
     async with database.opened():
-        tables = await database.execute("SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+        tables = await database.execute(
+            "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+        )
     assert {name for name, _ in tables} == {"signals", "positions", "conflicts", "block_cache", "store_meta"}
     assert all(strict for _, strict in tables)
 
@@ -311,6 +313,22 @@ async def test_coverage_reads_few_rows(database: SqliteDatabase, monkeypatch: py
         warm = await store.positions.coverage(DAY, 1, 20 * 1024 + 3)
         assert sum(read) == 1 + 20 + 3  # The state, the blocks, the rows of the block that is not complete.
     assert warm == cold
+
+
+async def test_blocks_that_a_read_cuts(database: SqliteDatabase) -> None:
+    """
+    Where a read of many rows ends inside a block, that block is counted once, and cached all the same.
+    """
+    async with database.opened() as store:
+        for first in range(1, 18 * 1024, 1024):
+            await store.signals.put([each for each in run(first, first + 1023) if each.event.ledger_index != 7])
+        answer = await store.positions.coverage(DAY, 1, 18 * 1024)
+        await store.signals.put([])
+        warm = await store.positions.coverage(DAY, 1, 18 * 1024)
+    assert answer == warm
+    assert [(each.first, each.last) for each in answer.missing] == [(7, 7)]
+    assert answer.count == 18 * 1024 - 1
+    assert await database.execute("SELECT count(*), min(block) FROM block_cache") == [(17, 1)]
 
 
 async def test_backup_of_an_open_store(database: SqliteDatabase) -> None:
