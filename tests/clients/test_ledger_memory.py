@@ -30,7 +30,7 @@ async def fill(place: Path, records: int) -> None:
 @pytest.mark.prove
 def test_a_million_records_are_read_and_verified_in_bounded_memory(tmp_path: Path) -> None:
     """
-    cat and verify of a million records stay below 150 MB.
+    Reading and verifying a million records stays below 150 MB.
     """
     asyncio.run(fill(tmp_path / "ledger", 1_000_000))
     for line in (["verify", tmp_path / "ledger"], ["cat", tmp_path / "ledger", DAY, "-o", "jsonl"]):
