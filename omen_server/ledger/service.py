@@ -194,9 +194,10 @@ class LedgerService(LedgerServiceServicer):
         fields = Fields(request)
         fields.partition()
         fields.check()
+        size = page_size(request, BLOCKS_DEFAULT, BLOCKS_MAX)
         name, (begin, through) = request.partition, bounds.place_of_blocks(page_place(request))
         through = bounds.through_of(self._ledger, name, through or request.through_index)
-        end = begin + page_size(request, BLOCKS_DEFAULT, BLOCKS_MAX)
+        end = begin + size
         last = min(through, end * BLOCK_POSITIONS)
         reply = pb.ListBlocksResponse(through_index=through, ledger_epoch=self._ledger.identity.ledger_epoch)
         if begin * BLOCK_POSITIONS < last:

@@ -4,9 +4,12 @@ The ledger in real server processes: killed, restarted, refused, filled up, and 
 
 import asyncio
 import signal
+import subprocess
+import sys
 import urllib.request
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +17,20 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2
 
-from omen_client import OmenClient
+from omen.v1.ledger_service_pb2 import SealPartitionRequest
+from omen.v1.ledger_service_pb2_grpc import LedgerServiceStub
+from omen_client import Exhausted, OmenClient
 from omen_rpc.health import HealthListResponse
-from omen_rpc.program import USAGE
+from omen_rpc.program import FAILED, USAGE
 from omen_server.ledger.names import LOCK
-from tests.ledgers import DAY, entries, everything, flip, opened, payload_byte, signal_id
+from tests.conftest import need, skip_aloud
+from tests.hosting import channel_to, refusal
+from tests.ledgers import DAY, Clock, entries, everything, flip, opened, payload_byte, signal_id
 from tests.processes import ServerProcess, running, started
 
+# A day in progress: no server seals it while a test looks.
+NOW = datetime.now(UTC)
+TODAY = NOW.date().isoformat()
 NOT_SERVING, SERVING = health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING
 
 
@@ -85,12 +95,12 @@ async def test_records_are_served_after_a_start(tmp_path: Path) -> None:
     """
     What the engine wrote is there after a start, over the network, whole and proven.
     """
-    async with opened(tmp_path / "ledger") as ledger:
-        await ledger.append(entries(range(500)))
-    async with omen(tmp_path, "--seal-interval-s=3600") as (server, client):
-        found = await everything(client.read_partition(DAY, validate=True))
+    async with opened(tmp_path / "ledger", Clock(NOW)) as ledger:
+        await ledger.append(entries(range(500), NOW))
+    async with omen(tmp_path) as (server, client):
+        found = await everything(client.read_partition(TODAY, validate=True))
         assert [each.signal_id for each in found] == [signal_id(number) for number in range(500)]
-        assert (await client.watermark(DAY)).settled_index == 500
+        assert (await client.watermark(TODAY)).settled_index == 500
         assert metric(server, 'omen_ledger_offset{state="durable"}') == 500
         assert metric(server, "omen_ledger_recovered_bytes_total") > 0
 
@@ -99,16 +109,16 @@ async def test_a_kill_loses_nothing(tmp_path: Path) -> None:
     """
     After SIGKILL the next start opens the same records, cuts a torn tail, keeps its bytes, and says so.
     """
-    async with opened(tmp_path / "ledger") as ledger:
-        await ledger.append(entries(range(20)))
-    async with omen(tmp_path, "--seal-interval-s=3600") as (server, client):
-        before = await everything(client.read_partition(DAY))
+    async with opened(tmp_path / "ledger", Clock(NOW)) as ledger:
+        await ledger.append(entries(range(20), NOW))
+    async with omen(tmp_path) as (server, client):
+        before = await everything(client.read_partition(TODAY))
         server.process.kill()
         assert await server.wait() == -signal.SIGKILL
-    with (tmp_path / "ledger" / DAY / "signals-001.wal").open("ab") as file:
+    with (tmp_path / "ledger" / TODAY / "signals-001.wal").open("ab") as file:
         file.write(b"\0\0\1\xf4torn")
-    async with omen(tmp_path, "--seal-interval-s=3600") as (server, client):
-        assert await everything(client.read_partition(DAY)) == before
+    async with omen(tmp_path) as (server, client):
+        assert await everything(client.read_partition(TODAY)) == before
         assert (await server.line("ledger_opened"))["quarantined_bytes"] == 8
         assert metric(server, "omen_ledger_quarantined_bytes_total") == 8
         assert len(list((tmp_path / "ledger" / "_quarantine").glob("*.bytes"))) == 1
@@ -184,13 +194,139 @@ async def test_a_drain_lets_go_of_the_ledger(tmp_path: Path) -> None:
     """
     SIGTERM in the middle of many reads ends with 0, and the next writer gets in at once.
     """
-    async with opened(tmp_path / "ledger") as ledger:
-        await ledger.append(entries(range(3000), description="x" * 300))
-    async with omen(tmp_path, "--drain-timeout-s=1", "--seal-interval-s=3600") as (server, client):
-        reads = [client.read_partition(DAY) for _ in range(8)]
+    async with opened(tmp_path / "ledger", Clock(NOW)) as ledger:
+        await ledger.append(entries(range(3000), NOW, description="x" * 300))
+    async with omen(tmp_path, "--drain-timeout-s=1") as (server, client):
+        reads = [client.read_partition(TODAY) for _ in range(8)]
         for read in reads:
             await anext(read)
         assert await server.stop() == 0
         await asyncio.gather(*(read.aclose() for read in reads))
-    async with opened(tmp_path / "ledger") as ledger:
+    async with opened(tmp_path / "ledger", Clock(NOW)) as ledger:
         assert ledger.durable_offset == 3000
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """
+    Mount a file system of 4 MiB; without the right to mount the test fails in CI and is skipped elsewhere, aloud.
+    """
+    place = tmp_path / "small"
+    place.mkdir()
+    command: list[str | Path] = [need("mount"), "-t", "tmpfs", "-o", "size=4m", "tmpfs", place]
+    mounted = subprocess.run(command, capture_output=True, check=False, text=True)
+    if mounted.returncode:
+        skip_aloud(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run([need("umount"), place], check=True)
+
+
+async def test_a_full_disk_makes_the_server_read_only_and_no_more(small_disk: Path) -> None:
+    """
+    On a full disk what writes is refused, health says so, reads go on; space freed mends it all without a restart.
+    """
+    async with opened(small_disk / "ledger", Clock(NOW)) as ledger:
+        await ledger.append(entries(range(50), NOW))
+    flags = ("--ledger-ballast-bytes=65536", "--ledger-resume-free-bytes=1000000", "--disk-check-interval-s=0.05")
+    async with omen(small_disk, *flags) as (server, client):
+        kept = await everything(client.read_partition(TODAY))
+        filler = small_disk / "somebody else's file"
+        fill(filler)
+        with pytest.raises(Exhausted) as caught:
+            await client.seal(TODAY, force=True)
+        assert (caught.value.reason, "path" in caught.value.metadata) == ("STORAGE_EXHAUSTED", True)
+        await server.line("ledger_read_only")
+        said = await statuses(client)
+        assert {name for name, status in said.items() if status == NOT_SERVING} == {
+            "",
+            "readiness",
+            "omen.v1.SignalService",
+        }
+        assert (said["liveness"], said["omen.v1.LedgerService"]) == (SERVING, SERVING)
+        assert metric(server, "omen_server_ready") == 0
+        assert await everything(client.read_partition(TODAY)) == kept
+        assert not (await client.partition(TODAY)).partition.is_sealed
+        filler.unlink()
+        await server.line("ledger_writable_again")
+        assert set((await statuses(client)).values()) == {SERVING}
+        assert (await client.seal(TODAY, force=True)).partition.total_records == 50
+        assert (await everything(client.verify(TODAY)))[-1].intact
+        assert await server.stop() == 0
+
+
+def fill(path: Path) -> None:
+    """
+    Take all the space there is.
+    """
+    with path.open("wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 12):
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+
+
+FAILING = """#!{python}
+import errno, sys
+from pathlib import Path
+from omen_server.ledger.durable import Disk
+sync = Disk.sync
+def fail(self, fd):
+    if Path("{flag}").exists():
+        raise OSError(errno.EIO, "Input/output error")
+    sync(self, fd)
+Disk.sync = fail
+from omen_server.__main__ import main
+main()
+"""
+
+
+async def test_a_failed_sync_ends_the_process(tmp_path: Path) -> None:
+    """
+    When the disk fails in a sync the caller hears that the outcome is unknown, the process ends with 70 at once, and
+    the next start finds the ledger whole.
+    """
+    async with opened(tmp_path / "ledger", Clock(NOW)) as ledger:
+        await ledger.append(entries(range(50), NOW))
+    program, flag = tmp_path / "failing-omen", tmp_path / "flag"
+    program.write_text(FAILING.format(python=sys.executable, flag=flag))
+    program.chmod(0o755)
+    async with running(str(program), f"--data-dir={tmp_path}", cwd=tmp_path) as server:
+        async with channel_to(server.address) as channel:
+            flag.touch()
+            error = await refusal(
+                LedgerServiceStub(channel).SealPartition(SealPartitionRequest(partition=TODAY, force=True))
+            )
+            assert error.reason == "LEDGER_OUTCOME_UNKNOWN"
+        assert await server.wait() == FAILED
+        assert (await server.line("ledger_poisoned"))["level"] == "critical"
+    flag.unlink()
+    async with omen(tmp_path) as (_, client):
+        assert len(await everything(client.read_partition(TODAY, validate=True))) == 50
+        assert (await everything(client.verify(TODAY)))[-1].intact
+        assert (await client.seal(TODAY, force=True)).partition.is_sealed
+
+
+def peak_bytes(server: ServerProcess) -> int:
+    """
+    Return the most memory that a process has had so far.
+    """
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+async def test_reading_takes_bounded_memory(tmp_path: Path) -> None:
+    """
+    Sixty megabytes go through a server in messages of at most a mebibyte, and it never holds more than a few of them.
+    """
+    async with opened(tmp_path / "ledger", Clock(NOW)) as ledger:
+        for start in range(0, 240, 40):
+            await ledger.append(entries(range(start, start + 40), NOW, "x" * 250_000))
+    async with omen(tmp_path) as (server, client):
+        await everything(client.read_partition(TODAY, through_index=8, validate=True))
+        before, count = peak_bytes(server), 0
+        async for _ in client.read_partition(TODAY, validate=True):
+            count += 1
+        assert count == 240
+        assert peak_bytes(server) - before < 24 << 20

@@ -8,7 +8,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from omen_rpc import metrics
 
 SHAPE = re.compile(r"omen(_[a-z][a-z0-9]*)+")
-UNITS = {"seconds", "bytes", "ratio", "timestamp"}
+UNITS = {"seconds", "bytes", "ratio", "timestamp", "records"}
 # What may be counted, in the words of the contract; a new series says its thing in one of them, or adds its word here.
 THINGS = {
     "acks", "append", "appends", "appended", "batch", "batches", "block", "blocks", "bodies", "body", "breaker",
@@ -18,7 +18,8 @@ THINGS = {
     "ingest", "ingested", "item", "items", "key", "keys", "lag", "ledger", "letter", "letters", "missing", "offset",
     "parked", "partition", "partitions", "peer", "pending", "position", "positions", "push", "pushes", "queue",
     "raw", "receipt", "receipts", "record", "records", "reconcile", "reconciled", "refused", "rejected", "replayed",
-    "request", "requests", "retries", "row", "rows", "rpc", "run", "runs", "seal", "sealed", "segment", "segments",
+    "request", "requests", "retries", "row", "rows", "rpc", "run", "runs", "seal", "sealed", "seals", "segment",
+    "segments",
     "server", "settled", "signal", "signals", "source", "sources", "store", "stream", "streams", "subscriber",
     "subscribers", "sync", "syncs", "transaction", "transactions", "verify", "watermark", "write", "writes", "written",
 }  # fmt: skip
