@@ -182,7 +182,7 @@ async def deleted_rows_are_noticed(database: Database, commits: Commits) -> None
 
 async def changed_rows_are_noticed(database: Database, commits: Commits) -> None:
     """
-    A changed hash and a moved position show at once, also in blocks that were cached.
+    A changed hash and a moved position show at once, also in cached blocks; a moved one still ends with its signal.
     """
     del commits
     async with database.opened() as store:
@@ -195,9 +195,12 @@ async def changed_rows_are_noticed(database: Database, commits: Commits) -> None
         changed = await store.positions.compare(DAY, 2048, blocks)
         await database.execute("UPDATE positions SET ledger_index = 2049 WHERE ledger_index = 1500")
         moved = await store.positions.coverage(DAY, 1, 2049)
+        await database.execute("DELETE FROM signals WHERE signal_id = 'OMEN-00001500'")
+        gone = await store.positions.coverage(DAY, 1, 2049)
     assert [block.block for block in changed.differing] == [0]
     assert changed.differing[0].fingerprint_hi == blocks[0].fingerprint_hi ^ (2**64 - 1)
     assert [(each.first, each.last) for each in moved.missing] == [(1500, 1500)]
+    assert [(each.first, each.last) for each in gone.missing] == [(1500, 1500), (2049, 2049)]
 
 
 async def complete_blocks_are_read_from_the_cache(database: Database, commits: Commits) -> None:

@@ -87,6 +87,39 @@ async def test_opposite_orders_do_not_deadlock(database: PostgresDatabase) -> No
     assert await _deadlocks(database) == 0
 
 
+@pytest.mark.parametrize(
+    "blocking",
+    [
+        (
+            "INSERT INTO signals (signal_id, trace_id, ack_id, processed_at, emitted_at, partition_date, ledger_partition, "
+            "ledger_index, origin, request_id, content_digest, signal_data) "
+            "VALUES ('OMEN-00000002', '', '', now(), now(), '', '', 0, 'direct', '', '', '')"
+        ),
+        "INSERT INTO positions VALUES ('2026-01-28', 2, '', 0, 0, false)",
+    ],
+    ids=["signals", "positions"],
+)
+async def test_keys_are_taken_in_order(database: PostgresDatabase, blocking: str) -> None:
+    """
+    Two that were held up half way, each with the keys that the other still needs, would never get on; ours do.
+    """
+    batch = run(1, 3)
+    other_signals = [arrival(number + 10, number) for number in (1, 2, 3)]
+    async with database.opened() as one, database.opened() as other, database.connected() as shell:
+        transaction = shell.transaction()
+        await transaction.start()
+        await shell.execute(blocking)
+        theirs = batch if "signals" in blocking else other_signals
+        puts = [asyncio.create_task(one.signals.put(batch)), asyncio.create_task(other.signals.put(theirs[::-1]))]
+        while len(await database.execute("SELECT FROM pg_locks WHERE NOT granted")) < 2:
+            assert not any(put.done() for put in puts)
+        await transaction.rollback()
+        await asyncio.gather(*puts)
+        answer = await one.positions.coverage(DAY, 1, 3)
+    assert answer.count == 3
+    assert await _deadlocks(database) == 0
+
+
 @pytest.mark.parametrize("error", [asyncpg.DeadlockDetectedError, asyncpg.SerializationError])
 async def test_rolled_back_transactions_are_tried_again(
     database: PostgresDatabase, error: type[asyncpg.PostgresError], monkeypatch: pytest.MonkeyPatch

@@ -315,6 +315,22 @@ async def test_coverage_reads_few_rows(database: SqliteDatabase, monkeypatch: py
     assert warm == cold
 
 
+async def test_blocks_that_a_read_cuts(database: SqliteDatabase) -> None:
+    """
+    Where a read of many rows ends inside a block, that block is counted once, and cached all the same.
+    """
+    async with database.opened() as store:
+        for first in range(1, 18 * 1024, 1024):
+            await store.signals.put([each for each in run(first, first + 1023) if each.event.ledger_index != 7])
+        answer = await store.positions.coverage(DAY, 1, 18 * 1024)
+        await store.signals.put([])
+        warm = await store.positions.coverage(DAY, 1, 18 * 1024)
+    assert answer == warm
+    assert [(each.first, each.last) for each in answer.missing] == [(7, 7)]
+    assert answer.count == 18 * 1024 - 1
+    assert await database.execute("SELECT count(*), min(block) FROM block_cache") == [(17, 1)]
+
+
 async def test_backup_of_an_open_store(database: SqliteDatabase) -> None:
     """
     A backup taken while the store is open holds what was stored; put back, it has another epoch and the old acks.
