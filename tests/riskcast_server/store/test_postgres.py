@@ -91,8 +91,8 @@ async def test_opposite_orders_do_not_deadlock(database: PostgresDatabase) -> No
     "blocking",
     [
         (
-            "INSERT INTO signals (signal_id, trace_id, ack_id, processed_at, emitted_at, partition_date, ledger_partition, "
-            "ledger_index, origin, request_id, content_digest, signal_data) "
+            "INSERT INTO signals (signal_id, trace_id, ack_id, processed_at, emitted_at, partition_date, "
+            "ledger_partition, ledger_index, origin, request_id, content_digest, signal_data) "
             "VALUES ('OMEN-00000002', '', '', now(), now(), '', '', 0, 'direct', '', '', '')"
         ),
         "INSERT INTO positions VALUES ('2026-01-28', 2, '', 0, 0, false)",

@@ -324,11 +324,12 @@ async def test_blocks_that_a_read_cuts(database: SqliteDatabase) -> None:
             await store.signals.put([each for each in run(first, first + 1023) if each.event.ledger_index != 7])
         answer = await store.positions.coverage(DAY, 1, 18 * 1024)
         await store.signals.put([])
+        cached = await database.execute("SELECT count(*), min(block) FROM block_cache")
         warm = await store.positions.coverage(DAY, 1, 18 * 1024)
     assert answer == warm
     assert [(each.first, each.last) for each in answer.missing] == [(7, 7)]
     assert answer.count == 18 * 1024 - 1
-    assert await database.execute("SELECT count(*), min(block) FROM block_cache") == [(17, 1)]
+    assert cached == [(17, 1)]
 
 
 async def test_backup_of_an_open_store(database: SqliteDatabase) -> None:
@@ -394,6 +395,14 @@ async def test_url_without_an_engine(url: str) -> None:
     with pytest.raises(StoreUrlUnknown):
         async with open_store(url):
             pytest.fail("it was opened")
+
+
+def test_driver_that_blocks_is_not_imported(root: Path) -> None:
+    """
+    No module of the server imports sqlite3 itself, which would hold up everybody.
+    """
+    modules = [file for file in (root / "riskcast_server").rglob("*.py") if "import sqlite3" in file.read_text()]
+    assert modules == []
 
 
 async def test_reopening_finds_the_same_store(database: SqliteDatabase) -> None:
