@@ -33,7 +33,8 @@ from omen_server.ledger.segment import Record
 from omen_server.ledger.settings import LedgerSettings
 
 HEAD = b'{"schema_version":"1.0.0","ledger_written_at":"2026-01-28T10:00:05Z","ledger_partition":"%s",'
-HEAD += b'"ledger_sequence":%d,"ledger_index":%d,"ledger_offset":%d,"ledger_durable_offset":%d,"signal_id":"OMEN-%012d","text":"'
+HEAD += b'"ledger_sequence":%d,"ledger_index":%d,"ledger_offset":%d,"ledger_durable_offset":%d,'
+HEAD += b'"signal_id":"OMEN-%012d","text":"'
 TAIL = b"x" * 700 + b'"}'
 SIGNAL_ID = re.compile(rb'"signal_id":"([^"]*)"')
 
