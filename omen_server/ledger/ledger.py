@@ -214,7 +214,7 @@ class Ledger:
 
     async def gaps(self, name: str) -> list[Gap]:
         """
-        Return a partition's gaps as far as they are known: those its seal states, or those that counting has met.
+        Return a partition's gaps as of its last count: exactly those that its fingerprints leave out.
         """
         self._check_known(name)
         return await self._run(partial(self._reader.gaps, name))

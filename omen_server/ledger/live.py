@@ -55,15 +55,6 @@ class LiveReader:
         """
         self._files.clear()
 
-    def gaps(self, name: str) -> list[Gap]:
-        """
-        Return the gaps that a seal states, or that counting has met.
-        """
-        files = self.files(name)
-        if files.manifest is not None and files.sealed:
-            return [Gap(**gap) for gap in files.manifest.gaps]
-        return list(self._counted(files).gaps)
-
     def everything(self, after_offset: int, through_offset: int) -> Iterator[Record | Gap]:
         """
         Yield records and gaps of all partitions by offset.
@@ -112,6 +103,15 @@ class LiveReader:
         through = through_index or sums.through
         return list(sums.blocks(lambda index: self._walk(files, index), self._codec, first_index, through))
 
+<<<<<<< HEAD
+=======
+    def gaps(self, name: str) -> list[Gap]:
+        """
+        Return the gaps that counting has met: exactly what the fingerprints leave out, whatever a seal states.
+        """
+        return list(self._counted(self.files(name)).gaps)
+
+>>>>>>> ledgersvc
     def describe(self, name: str) -> PartitionInfo:
         """
         Return what a partition is; an open one is counted up to now.
