@@ -10,6 +10,7 @@ streaming handler that reads its one message here.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -65,6 +66,7 @@ class Gate(grpc.GenericRpcHandler):
         self._leaving = Leaving(limits.bodies_awaited_max, limits.write_timeout_s)
         self._serving = False
         self._refusal = starting
+        self._empty = asyncio.Event()
 
     def host(self, endpoint: Endpoint) -> None:
         """
@@ -84,6 +86,16 @@ class Gate(grpc.GenericRpcHandler):
         """
         self._serving = False
         self._refusal = draining
+
+    async def emptied(self, timeout_s: float) -> None:
+        """
+        Wait until every call inside has ended. Comes after `refuse_new`; what takes too long is left behind.
+        """
+        if not any(self._open.values()):
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._empty.wait()
 
     def end_streams(self) -> int:
         """
@@ -168,7 +180,7 @@ class Gate(grpc.GenericRpcHandler):
             reply = await endpoint.function(request, context)
             return bytes(reply.SerializeToString())
         finally:
-            self._open[endpoint.call_class] -= 1
+            self._left(endpoint.call_class)
 
     async def _stream(self, endpoint: Endpoint, context: Context, call: Call) -> None:
         if endpoint.streams_requests:
@@ -192,7 +204,7 @@ class Gate(grpc.GenericRpcHandler):
                 del self._streams[task]
                 await replies.aclose()
         finally:
-            self._open[endpoint.call_class] -= 1
+            self._left(endpoint.call_class)
         if call.drained:  # A method that swallowed its cancellation has not told everything it had to tell.
             raise draining()
 
@@ -263,6 +275,14 @@ class Gate(grpc.GenericRpcHandler):
         if limit is not None and self._open[pool] >= limit:
             raise overloaded(pool, limit)
         self._open[pool] += 1
+
+    def _left(self, pool: str) -> None:
+        """
+        Give a place in *pool* back.
+        """
+        self._open[pool] -= 1
+        if not self._serving and not any(self._open.values()):
+            self._empty.set()
 
 
 def enter(path: str, context: Context) -> Call:

@@ -173,8 +173,12 @@ class Server:
         self._gate.refuse_new()
         await self._health.close(WATCHERS_TOLD_S)
         ended = self._gate.end_streams()
+        # grpc cancels whatever reaches it while it stops, without a word. So it stops when nobody is inside any more;
+        # until then whoever comes is told to come again.
+        ends = asyncio.get_running_loop().time() + settings.drain_timeout_s
+        await self._gate.emptied(settings.drain_timeout_s)
         if self._server is not None:
-            await self._server.stop(settings.drain_timeout_s)
+            await self._server.stop(max(0.0, ends - asyncio.get_running_loop().time()))
             self._server = None
         await self._web.close()
         log.info("drained", streams_ended=ended)

@@ -1,5 +1,5 @@
 """
-The writing half of the ledger, one step at a time: which partition, which place, which file, and what if the OS says no.
+The writing half of the ledger, step by step: which partition, which place, which file, and what if the OS says no.
 
 One thread owns a journal. It is synchronous, so that the crash explorer runs this very code.
 """

@@ -214,7 +214,7 @@ class Ledger:
 
     async def gaps(self, name: str) -> list[Gap]:
         """
-        Return a partition's gaps as of its last count: the ones that its fingerprints leave out.
+        Return a partition's gaps as of its last count: exactly those that its fingerprints leave out.
         """
         self._check_known(name)
         return await self._run(partial(self._reader.gaps, name))
@@ -233,12 +233,15 @@ class Ledger:
             if tail.index == 0:
                 raise PartitionEmpty(name)
             through = await self._writer.order(partial(self._journal.freeze, name))
+            self._reader.look_again()
             step = partial(seal.seal, self._disk, self._root, name, through, codec=self._codec, now=self._now)
             try:
                 await self._run(step)
             except BaseException as error:
                 await self._undo_seal(name, through, error)
                 raise
+            finally:
+                self._reader.look_again()
         return await self.partition(name), False
 
     async def seal_due(self) -> list[str]:
@@ -315,6 +318,8 @@ class Ledger:
                 return await self._run(run)
             except OSError as error:
                 raise await self._writer.order(partial(self._journal.fail, error)) from error
+            finally:
+                self._reader.look_again()
 
     async def back_up(self, target: Path) -> backup.Copied:
         """
@@ -345,10 +350,14 @@ class Ledger:
         Pull an iterator batch by batch outside of the event loop, holding one batch at a time.
         """
         records_max = records_max or self._settings.read_batch_records_max
-        items = await self._run(begin)
-        pull = partial(_next_batch, items, records_max, self._settings.read_batch_bytes_max)
-        while batch := await self._run(pull):
+        bytes_max = self._settings.read_batch_bytes_max
+        # A short read is one hop to a thread and back: it begins there, and a batch with room left was the last one.
+        items, batch, more = await self._run(lambda: _first_batch(begin, records_max, bytes_max))
+        while batch:
             yield batch
+            if not more:
+                return
+            batch, more = await self._run(partial(_next_batch, items, records_max, bytes_max))
 
     async def _undo_seal(self, name: str, through: int, error: BaseException) -> None:
         """
@@ -367,12 +376,22 @@ class Ledger:
             await self._writer.order(undo)
 
 
-def _next_batch(items: Iterator[Item], records_max: int, bytes_max: int) -> list[Item]:
+def _first_batch(
+    begin: Callable[[], Iterator[Item]], records_max: int, bytes_max: int
+) -> tuple[Iterator[Item], list[Item], bool]:
+    items = begin()
+    return items, *_next_batch(items, records_max, bytes_max)
+
+
+def _next_batch(items: Iterator[Item], records_max: int, bytes_max: int) -> tuple[list[Item], bool]:
+    """
+    Return the next items, and whether there may be more behind them.
+    """
     batch: list[Item] = []
     size = 0
     for item in items:
         batch.append(item)
         size += len(item.payload) if isinstance(item, Record) else 0
         if len(batch) >= records_max or size >= bytes_max:
-            break
-    return batch
+            return batch, True
+    return batch, False

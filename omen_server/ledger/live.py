@@ -21,6 +21,7 @@ from .segment import Record
 
 # Wanted positions closer together than this are read in one pass.
 LEAP_POSITIONS = 256
+KEPT_EVERY_RECORDS = 1 << 16
 
 
 class LiveReader:
@@ -31,14 +32,28 @@ class LiveReader:
     def __init__(self, disk: Disk, root: str, codec: Codec, journal: Journal, marks: Marks) -> None:
         self._disk, self._root, self._codec = disk, root, codec
         self._journal, self._marks = journal, marks
+        self._files: dict[str, tuple[tuple[int, bool], PartitionFiles]] = {}
         self._fingerprints: dict[str, Fingerprints] = {}
+        self._kept: dict[str, int] = {}
         self._counting = Lock()
 
     def files(self, name: str) -> PartitionFiles:
         """
-        Look at a partition's directory.
+        Return what a partition's directory holds, looked at again whenever the writer has begun another segment.
         """
-        return read_partition_files(self._disk, self._root, name)
+        tail = self._journal.tails()[name]
+        state = tail.ordinal, tail.sealed
+        known = self._files.get(name)
+        if known is None or known[0] != state:
+            known = state, read_partition_files(self._disk, self._root, name)
+            self._files[name] = known
+        return known[1]
+
+    def look_again(self) -> None:
+        """
+        Forget what the directories held: a seal or the lifecycle has changed it.
+        """
+        self._files.clear()
 
     def everything(self, after_offset: int, through_offset: int) -> Iterator[Record | Gap]:
         """
@@ -90,7 +105,7 @@ class LiveReader:
 
     def gaps(self, name: str) -> list[Gap]:
         """
-        Return the gaps that the count has met.
+        Return the gaps that counting has met: exactly what the fingerprints leave out, whatever a seal states.
         """
         return list(self._counted(self.files(name)).gaps)
 
@@ -153,6 +168,8 @@ class LiveReader:
                 self._fingerprints[files.name] = sums
             if sums.through < through:
                 sums.advance(lambda index: self._walk(files, index), self._codec)
-                if files.sealed:
+                # Counting a day again after a crash costs a decoding of every record: not more than so many of them.
+                if files.sealed or sums.through - self._kept.get(files.name, 0) >= KEPT_EVERY_RECORDS:
                     sums.save(self._disk)
+                    self._kept[files.name] = sums.through
             return sums

@@ -80,7 +80,7 @@ def read_partition_files(disk: Disk, root: str, name: str) -> PartitionFiles:
     Look at one partition's directory.
     """
     directory = f"{root}/{name}"
-    if name not in disk.names(root):
+    if not disk.names(directory) and disk.names(f"{root}/{ARCHIVE}/{name}"):
         directory = f"{root}/{ARCHIVE}/{name}"
     present = disk.size(f"{directory}/{SEALED}") is not None
     manifest = trusted_manifest(disk, directory) if present else None

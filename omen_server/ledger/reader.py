@@ -133,7 +133,11 @@ class Walk:
         through = expected if self.limit is None else max(self.limit.index, expected - 1)
         if expected == 0 or through < expected or (self.limit is None and (self.trailing is None or self.open_end)):
             return
-        file, damage = self.trailing or ("", Damage(0, 0, "Bytes are gone"))
+        deleted = self.files.manifest is not None and not self.files.segments
+        file, damage = self.trailing or (
+            "",
+            Damage(0, 0, "Deleted after its retention" if deleted else "Bytes are gone"),
+        )
         count = through - expected
         sequence = self._last.sequence + 1 if self._last is not None else 1
         offset = self._last.offset + 1 if self._last is not None else 1

@@ -44,7 +44,11 @@ def seal(
     Seal a partition's segments up to *through_ordinal*, which nobody appends to any more, and return the manifest.
     """
     files = read_partition_files(disk, root, name)
-    covered = {ordinal: file for ordinal, file in files.segments.items() if ordinal <= through_ordinal}
+    covered = files.segments
+    if is_late(name):
+        # Arrivals go on meanwhile, in a segment beyond. A day takes none, and an empty one that a failed roll left is
+        # sealed with it.
+        covered = {ordinal: file for ordinal, file in covered.items() if ordinal <= through_ordinal}
     manifest = _state(disk, root, replace(files, segments=covered), codec, now)
     _vouch(disk, root, files.directory, manifest)
     return manifest

@@ -1,8 +1,8 @@
 """
 Runs small histories of a ledger on the simulated disk, cuts the power everywhere, recovers with the real code, checks.
 
-A *history* is a seeded sequence of appends, rolls, seals, late arrivals, restarts and disk errors. Before each change of
-the disk a crash may happen, and each crash leaves many states. Every state is recovered and held against what was
+A *history* is a seeded sequence of appends, rolls, seals, late arrivals, restarts and disk errors. Before each change
+of the disk a crash may happen, and each crash leaves many states. Every state is recovered and held against what was
 promised: `promised` is what the journal called durable, stamped byte for byte.
 
     python -m tests.crash.explorer 1000            explore until 1,000 distinct states are checked

@@ -145,9 +145,9 @@ MUTANTS = (
     ),
     Mutant(
         "an offset is used twice",
-        R.recover,
-        "    return Recovered(tails, last_offset)",
-        "    return Recovered(tails, max(0, last_offset - 1))",
+        J.__init__,
+        "recovered.last_offset",
+        "max(0, recovered.last_offset - 1)",
     ),
     Mutant(
         "the newest segment is not looked at",
@@ -169,6 +169,13 @@ MUTANTS = (
         "not is_late(name) and files.last_ordinal > manifest.last_ordinal",
         "False",
         "test_fault_at_every_call",
+    ),
+    Mutant(
+        "a failed roll keeps its day open",
+        seal.seal,
+        "if is_late(name):",
+        "if True:",
+        "test_roll_that_failed_is_sealed_with_its_day",
     ),
     Mutant(
         "a late revision forgets the earlier records",

@@ -19,6 +19,7 @@ SETTLE_TIMEOUT_S = 15.0
 CALL_TIMEOUT_S = 10.0
 MIB = 1 << 20
 GROWTH_BYTES_MAX = 32 * MIB
+CHANNELS_LINGERING_MAX = 6  # A client's own grpc keeps the connection of a closed channel for half a minute.
 READER = ("x-api-key", "reader-key")
 GAUGES = ("omen_rpc_calls_open", "omen_rpc_bodies_awaited")
 
@@ -33,7 +34,9 @@ class Vitals:
     descriptors: int
     calls: int
 
-    def back_at(self, before: "Vitals", *, closing: int = 0, growth_bytes_max: int = GROWTH_BYTES_MAX) -> bool:
+    def back_at(
+        self, before: "Vitals", *, closing: int = CHANNELS_LINGERING_MAX, growth_bytes_max: int = GROWTH_BYTES_MAX
+    ) -> bool:
         """
         Whether the server holds no more than it did *before*, but for some memory, and connections it is yet *closing*.
         """
@@ -116,7 +119,11 @@ async def series(server: ServerProcess) -> list[tuple[str, float]]:
 
 
 async def check_back(
-    server: ServerProcess, before: Vitals, *, closing: int = 0, growth_bytes_max: int = GROWTH_BYTES_MAX
+    server: ServerProcess,
+    before: Vitals,
+    *,
+    closing: int = CHANNELS_LINGERING_MAX,
+    growth_bytes_max: int = GROWTH_BYTES_MAX,
 ) -> Vitals:
     """
     Check that *server* soon holds no more than *before*, and return what it holds then.

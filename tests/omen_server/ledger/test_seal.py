@@ -378,3 +378,32 @@ async def test_readers_stop_at_the_watermark(opened: Opener, place: Path) -> Non
         assert [item.position.index for item in found if isinstance(item, Record)] == [1, 2]
         [outside] = [item for item in OfflineLedger(place, NOTES).read(2) if isinstance(item, Record)]
         assert outside.unproven
+
+
+async def test_roll_that_failed_is_sealed_with_its_day(opened: Opener, place: Path, clock: Clock) -> None:
+    """
+    An empty segment that a roll on a full disk left behind does not keep its day from being sealed.
+    """
+
+    class FullDisk(Disk):
+        full = False
+
+        def rename(self, source: str, target: str) -> None:
+            if self.full:
+                raise OSError(28, "Full")
+            super().rename(source, target)
+
+    disk = FullDisk()
+    async with opened(disk, segment_records_max=1) as ledger:
+        await ledger.append([note(1)])
+        disk.full = True
+        with pytest.raises(LedgerFull):
+            await ledger.append([note(2)])
+        disk.full = False
+        assert (place / DAY / "signals-002.wal").exists()
+        clock.now = MORNING_AFTER
+        info, _ = await ledger.seal(DAY)
+        assert info.is_sealed
+        assert (await verdict(ledger, DAY)).intact
+    async with opened() as ledger:
+        assert (await ledger.append([note(3)]))[0].partition == LATE

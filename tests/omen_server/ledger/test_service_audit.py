@@ -174,3 +174,17 @@ def test_the_check_against_the_tree() -> None:
             assert not check_proof(payload, index, size, path[:-1], root) or size == 1
     assert not check_proof(b"", 0, 0, [], "")
     assert not check_proof(b"", -1, 1, [], leaf_hash(b"").hex())
+
+
+async def test_a_proof_leaves_out_what_there_is_no_room_for(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Where payload and decoded signal do not both fit, the payload stays: it is what the proof is about.
+    """
+    async with served(place, Clock(TOMORROW)) as at:
+        await at.ledger.append(entries([1]))
+        await at.client.seal(DAY)
+        whole = await at.client.prove(signal_id(1))
+        monkeypatch.setattr(service, "RESPONSE_BYTES_MAX", whole.ByteSize() - 1)
+        proof = await at.client.prove(signal_id(1))
+        assert (whole.HasField("event"), proof.HasField("event")) == (True, False)
+        assert proof.payload == whole.payload

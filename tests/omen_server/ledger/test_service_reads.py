@@ -12,6 +12,7 @@ from omen.v1 import ledger_service_pb2 as pb
 from omen_rpc.signal_codec import content_digest, decode
 from omen_server.ledger import bounds, messages, service
 from omen_server.ledger.format import HEADER_BYTES, encode_frame
+from omen_server.ledger.partition import Gap
 from tests.hosting import refusal
 from tests.ledgers import (
     DAY,
@@ -322,3 +323,45 @@ async def test_frames_page_by_page(place: Path) -> None:
         last = await at.client.frames(DAY, after_index=20, max_frames=5000)
         assert (len(last.frames), last.next_after_index) == (25, 0)
         assert (await at.client.frames(DAY, after_index=45)).next_after_index == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "count"),
+    [
+        ({}, 3),
+        ({"after_index": 4}, 2),
+        ({"through_index": 4}, 1),
+        ({"after_index": 4, "through_index": 5}, 1),
+        ({"after_index": 6}, 0),
+        ({"indexes": [1, 4, 6]}, 2),
+    ],
+)
+async def test_lost_positions_are_counted_as_far_as_asked(place: Path, asked: dict[str, Any], count: int) -> None:
+    """
+    Three records lost in a row are one gap; the last frame counts those of them that were asked for.
+    """
+    async with opened(place) as ledger:
+        await ledger.append(entries(range(10)))
+    for byte in [payload_byte(place / DAY / SEGMENT, rank) for rank in (3, 4, 5)]:
+        flip(place / DAY / SEGMENT, byte)
+    async with served(place) as at:
+        frames = await read(at, **asked)
+        assert frames[-1].end.gap_count == count
+        assert sum(frame.HasField("gap") for frame in frames) == (count > 0)
+
+
+def test_ranges_are_joined_and_cut() -> None:
+    """
+    Neighbouring and overlapping gaps are one range, and a range ends where the request does.
+    """
+
+    def gap(first: int, last: int) -> Gap:
+        return Gap(DAY, first, last, 0, 0, 0, 0, "", 0, "")
+
+    def ranges(*gaps: Gap, first: int = 1, last: int = 100) -> list[tuple[int, int]]:
+        return [(each.first, each.last) for each in messages.index_ranges(gaps, first, last)]
+
+    assert ranges(gap(8, 9), gap(3, 4), gap(5, 5)) == [(3, 5), (8, 9)]
+    assert ranges(gap(3, 7), gap(4, 5)) == [(3, 7)]
+    assert ranges(gap(3, 7), gap(90, 200), first=5) == [(5, 7), (90, 100)]
+    assert ranges(gap(3, 7), first=8) == []
