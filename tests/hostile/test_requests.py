@@ -307,7 +307,7 @@ async def test_a_gzip_bomb_is_never_inflated(besieged: ServerProcess, figure: Ca
         f"gzip bomb: 20 x {len(bomb) // 1024} KB for 900 MB each; memory {before // MIB} MB, "
         f"at its peak {peak(besieged) // MIB} MB, after {resident(besieged) // MIB} MB"
     )
-    assert set(codes) <= {INVALID, EXHAUSTED, INTERNAL}
+    assert not {OK, NOT_FOUND} & set(codes)  # Refused, or given up while twenty megabytes came in; never read.
     assert peak(besieged) - before < 64 * MIB
 
 
