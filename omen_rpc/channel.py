@@ -162,14 +162,14 @@ def pause_s(error: CallError) -> float | None:
 
 def service_config(attempts_max: int) -> str:
     """
-    Return the channel's own retries: UNAVAILABLE only, fewer as more calls fail.
+    Return the channel's own retries: UNAVAILABLE, and what a stopping server cancels; fewer as more calls fail.
     """
     policy = {
         "maxAttempts": attempts_max,
         "initialBackoff": "0.1s",
         "maxBackoff": "2s",
         "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE"],
+        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
     }
     config: dict[str, Any] = {"retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1}}
     if attempts_max > 1:

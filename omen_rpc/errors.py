@@ -75,7 +75,7 @@ class CallError(Exception):
         """
         if self.rule is not None:
             return self.rule.retryable
-        return self.code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED}
+        return CLASSES.get(self.code) is Unavailable
 
 
 class InvalidRequest(CallError):
@@ -150,6 +150,7 @@ CLASSES: dict[grpc.StatusCode, type[CallError]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Exhausted,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.ABORTED: Unavailable,
+    grpc.StatusCode.CANCELLED: Unavailable,  # By the server, when it stops; a caller's own cancel is no error of ours.
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.DATA_LOSS: DataLoss,
 }

@@ -10,6 +10,7 @@ streaming handler that reads its one message here.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -23,8 +24,9 @@ from omen_rpc.call import CURRENT, Call
 from omen_rpc.contract import CODES
 from omen_rpc.endpoint import Endpoint
 from omen_rpc.errors import CallError, Reason, fault
+from omen_rpc.hangup import Leaving
 from omen_rpc.keys import KeyRing, refuse_scope
-from omen_rpc.metadata import REQUEST_ID, request_id_of, trace_parent_of
+from omen_rpc.metadata import REQUEST_ID, check_size, request_id_of, trace_parent_of
 from omen_rpc.rate import RateLimit
 from omen_rpc.refusal import Context, Translate, draining, end, explain, overloaded, starting, unforeseen
 from omen_rpc.waiting_room import WaitingRoom
@@ -61,8 +63,10 @@ class Gate(grpc.GenericRpcHandler):
         for pool in limits.calls_max:
             metrics.RPC_CALLS_OPEN.labels(pool).set_function(partial(self._open.__getitem__, pool))
         self._streams: dict[asyncio.Task[Any], Call] = {}
+        self._leaving = Leaving(limits.bodies_awaited_max, limits.write_timeout_s)
         self._serving = False
         self._refusal = starting
+        self._empty = asyncio.Event()
 
     def host(self, endpoint: Endpoint) -> None:
         """
@@ -82,6 +86,16 @@ class Gate(grpc.GenericRpcHandler):
         """
         self._serving = False
         self._refusal = draining
+
+    async def emptied(self, timeout_s: float) -> None:
+        """
+        Wait until every call inside has ended. Comes after `refuse_new`; what takes too long is left behind.
+        """
+        if not any(self._open.values()):
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._empty.wait()
 
     def end_streams(self) -> int:
         """
@@ -110,6 +124,7 @@ class Gate(grpc.GenericRpcHandler):
 
         async def unary(_requests: object, context: Context) -> bytes:
             reply: bytes = await self._answer(endpoint, context, self._unary)
+            self._leaving.add()
             return reply
 
         return grpc.stream_unary_rpc_method_handler(unary)
@@ -165,7 +180,7 @@ class Gate(grpc.GenericRpcHandler):
             reply = await endpoint.function(request, context)
             return bytes(reply.SerializeToString())
         finally:
-            self._open[endpoint.call_class] -= 1
+            self._left(endpoint.call_class)
 
     async def _stream(self, endpoint: Endpoint, context: Context, call: Call) -> None:
         if endpoint.streams_requests:
@@ -179,13 +194,17 @@ class Gate(grpc.GenericRpcHandler):
             replies = endpoint.function(request, context)
             self._streams[task] = call
             try:
+                begun = False
                 async for reply in replies:
+                    if not begun:  # On their own: grpc sends no status once a write that carries them was given up.
+                        await context.send_initial_metadata(())
+                        begun = True
                     await self._write(context, reply)
             finally:
                 del self._streams[task]
                 await replies.aclose()
         finally:
-            self._open[endpoint.call_class] -= 1
+            self._left(endpoint.call_class)
         if call.drained:  # A method that swallowed its cancellation has not told everything it had to tell.
             raise draining()
 
@@ -201,8 +220,9 @@ class Gate(grpc.GenericRpcHandler):
 
     def _check(self, endpoint: Endpoint, context: Context, call: Call) -> None:
         """
-        Check what the headers alone can tell: a key that is known and carries the scope, a server that serves.
+        Check what the headers alone can tell: a size, a key that is known and carries the scope, a server that serves.
         """
+        check_size(context.invocation_metadata() or ())
         if not endpoint.scope:
             return
         try:
@@ -235,6 +255,7 @@ class Gate(grpc.GenericRpcHandler):
             async with asyncio.timeout(self._limits.write_timeout_s):
                 await context.write(reply.SerializeToString())
         except TimeoutError:
+            self._leaving.add()  # The status stands behind what the peer does not take.
             raise fault(Reason.ERROR_REASON_SUBSCRIBER_STALLED, retry_after_s=STALLED_RETRY_S) from None
 
     def _charge(self, rate: RateLimit, call: Call, cost: int) -> None:
@@ -254,6 +275,14 @@ class Gate(grpc.GenericRpcHandler):
         if limit is not None and self._open[pool] >= limit:
             raise overloaded(pool, limit)
         self._open[pool] += 1
+
+    def _left(self, pool: str) -> None:
+        """
+        Give a place in *pool* back.
+        """
+        self._open[pool] -= 1
+        if not self._serving and not any(self._open.values()):
+            self._empty.set()
 
 
 def enter(path: str, context: Context) -> Call:

@@ -7,6 +7,8 @@ import os
 import re
 from collections.abc import Iterable
 
+from omen_rpc.errors import Reason, fault
+
 API_KEY = "x-api-key"
 AUTHORIZATION = "authorization"
 REQUEST_ID = "x-request-id"
@@ -14,6 +16,7 @@ TRACE_PARENT = "traceparent"
 IDEMPOTENCY_KEY = "x-idempotency-key"
 ACK_ID = "x-ack-id"
 
+METADATA_BYTES_MAX = 16_384
 TRACE_PARENT_SHAPE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 REQUEST_ID_SHAPE = re.compile(r"[\x21-\x7e]{1,128}")
 PROCESS = os.urandom(6).hex()
@@ -25,6 +28,21 @@ def new_request_id() -> str:
     Return a request id nobody else has: the process's own part, and a count.
     """
     return f"{PROCESS}{next(COUNT):08x}"
+
+
+def check_size(metadata: Iterable[tuple[str, str | bytes]]) -> None:
+    """
+    Raise CallError when *metadata* is larger than metadata may be.
+
+    grpc keeps its own limit only with peers that have acknowledged its settings; the others may send 16 MiB a call.
+    """
+    size = sum(len(name) + len(value) for name, value in metadata)
+    if size > METADATA_BYTES_MAX:
+        raise fault(
+            Reason.ERROR_REASON_MESSAGE_TOO_LARGE,
+            f"The call's metadata has {size} bytes, {METADATA_BYTES_MAX} at most.",
+            metadata={"size_bytes": size, "size_bytes_max": METADATA_BYTES_MAX},
+        )
 
 
 def request_id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:

@@ -38,6 +38,7 @@ async def end(context: Context, call: Call, error: CallError, domain: str) -> No
         log.info("call_refused", code=error.code.name, reason=error.reason, peer=call.peer)
     metrics.RPC_CALLS_REFUSED.labels(error.reason).inc()
     trailers = (*to_trailers(error, domain), (REQUEST_ID, call.request_id))
+    error.__traceback__ = error.__context__ = None  # Its frames hold the call, and this error: a ring only gc breaks.
     await context.abort(error.code, to_text(error), trailers)
     raise AssertionError("abort returned")
 

@@ -20,9 +20,11 @@ from omen_rpc import metrics
 from omen_rpc.address import Address, AddressRefused, check_free, parse_address
 from omen_rpc.endpoint import endpoints, probes
 from omen_rpc.gate import Gate, Limits
+from omen_rpc.hangup import remember_starters
 from omen_rpc.health import SERVICE as HEALTH
 from omen_rpc.health import Health
 from omen_rpc.keys import KeyRing, KeysUnreadable
+from omen_rpc.metadata import METADATA_BYTES_MAX
 from omen_rpc.rate import RateLimit
 from omen_rpc.reflection import reflection
 from omen_rpc.refusal import Translate
@@ -80,6 +82,7 @@ class Server:
             self.host(service, servicer)
         self.info.services = [service.full_name for service in described]
         self._watch_signals()
+        remember_starters(asyncio.get_running_loop())
         self.address = await self._bind()
         self.web_address = await self._web.start()
 
@@ -146,8 +149,12 @@ class Server:
         self._gate.refuse_new()
         await self._health.close(WATCHERS_TOLD_S)
         ended = self._gate.end_streams()
+        # grpc cancels whatever reaches it while it stops, without a word. So it stops when nobody is inside any more;
+        # until then whoever comes is told to come again.
+        ends = asyncio.get_running_loop().time() + settings.drain_timeout_s
+        await self._gate.emptied(settings.drain_timeout_s)
         if self._server is not None:
-            await self._server.stop(settings.drain_timeout_s)
+            await self._server.stop(max(0.0, ends - asyncio.get_running_loop().time()))
             self._server = None
         await self._web.close()
         log.info("drained", streams_ended=ended)
@@ -254,7 +261,7 @@ def options(settings: ServerSettings) -> Sequence[tuple[str, int]]:
         ("grpc.max_concurrent_streams", settings.streams_per_connection_max),
         ("grpc.max_receive_message_length", settings.message_bytes_max),
         ("grpc.max_metadata_size", 8192),
-        ("grpc.absolute_max_metadata_size", 16384),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
         ("grpc.max_connection_idle_ms", ms(settings.connection_idle_s)),
         ("grpc.max_connection_age_ms", ms(settings.connection_age_s)),
         ("grpc.max_connection_age_grace_ms", ms(settings.connection_age_grace_s)),
@@ -262,6 +269,7 @@ def options(settings: ServerSettings) -> Sequence[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", ms(settings.keepalive_timeout_s)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.settings_timeout", ms(settings.handshake_timeout_s)),  # Before it is read no limit of ours holds.
         ("grpc.server_handshake_timeout_ms", ms(settings.handshake_timeout_s)),
         ("grpc.max_allowed_incoming_connections", settings.connections_max),
         ("grpc.server_max_unrequested_time_in_server", 5),

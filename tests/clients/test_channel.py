@@ -1,7 +1,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import grpc
@@ -145,28 +145,25 @@ async def test_leaving_a_stream_cancels_its_call() -> None:
     async with hosted(Flaky(), settings=limits) as server, Connection(str(server.address)) as connection:
         stub = SignalServiceStub(connection.subscriptions)
         for _ in range(3):
-            frames = connection.stream(stub.StreamSignals, pb.StreamSignalsRequest())
-            assert (await anext(frames)).cursor == "1"
+            frames = await placed(connection, stub)
+            assert (await anext(frames)).cursor == "2"
             await frames.aclose()
-            await free(server.address.port)
 
 
-async def free(port: int) -> None:
+async def placed(connection: Connection, stub: Any) -> AsyncGenerator[pb.StreamSignalsResponse, None]:
     """
-    Wait until the one place for streams on the server at *port* is free again.
+    Return a stream that has the server's one place, which the stream before it may be about to leave.
     """
-    async with asyncio.timeout(5), Connection(f"127.0.0.1:{port}", attempts_max=1) as other:
-        stub = SignalServiceStub(other.subscriptions)
+    async with asyncio.timeout(5):
         while True:
-            frames = other.stream(stub.StreamSignals, pb.StreamSignalsRequest())
+            frames = connection.stream(stub.StreamSignals, pb.StreamSignalsRequest())
             try:
-                await anext(frames)
+                assert (await anext(frames)).cursor == "1"
             except Unavailable as error:
                 assert error.reason == "OVERLOADED"
-            else:
-                return
-            finally:
                 await frames.aclose()
+            else:
+                return frames
 
 
 async def test_a_port_nobody_listens_on_is_unavailable() -> None:

@@ -143,11 +143,12 @@ def test_class_follows_the_code(code: grpc.StatusCode, kind: type[CallError]) ->
 
 def test_unknown_reason_is_judged_by_its_code() -> None:
     """
-    A newer server's reason has no row here: then only UNAVAILABLE and ABORTED are worth another try.
+    A newer server's reason has no row here: then UNAVAILABLE, ABORTED and a server's CANCELLED are worth another try.
     """
     verdicts = {code: CallError("FROM_THE_FUTURE", code, "…").retryable for code in grpc.StatusCode}
     assert {code for code, retryable in verdicts.items() if retryable} == {
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.ABORTED,
+        grpc.StatusCode.CANCELLED,
     }
     assert CallError("FROM_THE_FUTURE", grpc.StatusCode.INTERNAL, "…").rule is None

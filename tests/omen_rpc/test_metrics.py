@@ -22,7 +22,21 @@ THINGS = {
     "server", "settled", "signal", "signals", "source", "sources", "store", "stream", "streams", "subscriber",
     "subscribers", "sync", "syncs", "transaction", "transactions", "verify", "watermark", "write", "writes", "written",
 }  # fmt: skip
-STATES = {"open", "ready", "awaited", "age", "last", "success", "up", "size", "end", "to", "recovered", "quarantined"}
+STATES = {
+    "open",
+    "ready",
+    "awaited",
+    "age",
+    "last",
+    "success",
+    "up",
+    "size",
+    "end",
+    "to",
+    "recovered",
+    "quarantined",
+    "reset",
+}
 LABELS = {"service", "method", "code", "call_class", "reason", "outcome", "state", "source", "engine", "peer", "kind"}
 
 
