@@ -16,10 +16,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from omen.v1.signal_pb2 import RawSignalEvent
+from omen_server.pipeline.sources import polymarket
 from omen_server.pipeline.sources.harvest import Harvest
 from omen_server.pipeline.sources.moment import from_epoch, write_moment
 from omen_server.pipeline.sources.node import ITEMS_MAX, LIST_ITEMS_MAX, NAME_CHARS_MAX, Node, Unfit, line, read_json
-from omen_server.pipeline.sources import polymarket
 from omen_server.pipeline.sources.polymarket import NAME, yes_price
 from omen_server.pipeline.sources.source import Parsed, SourceMalformed, SourceRefused
 

@@ -18,7 +18,16 @@ from urllib.parse import parse_qs, urlsplit
 from omen.v1.signal_pb2 import Location, RawSignalEvent
 from omen_server.pipeline.sources.harvest import Harvest
 from omen_server.pipeline.sources.moment import EPOCH
-from omen_server.pipeline.sources.node import ITEMS_MAX, LIST_ITEMS_MAX, NAME_CHARS_MAX, Node, Unfit, line, read_json, whole
+from omen_server.pipeline.sources.node import (
+    ITEMS_MAX,
+    LIST_ITEMS_MAX,
+    NAME_CHARS_MAX,
+    Node,
+    Unfit,
+    line,
+    read_json,
+    whole,
+)
 from omen_server.pipeline.sources.series import VALUE_MAX, percent
 from omen_server.pipeline.sources.source import Parsed, SourceRefused, SourceUnavailable
 
