@@ -131,7 +131,7 @@ class Fetcher:
         self._tls = tls or ssl.create_default_context()
         self._now = now
 
-    async def fetch(self, url: str, validators: Validators = Validators()) -> Fetched:  # noqa: B008 - it is frozen
+    async def fetch(self, url: str, validators: Validators = Validators()) -> Fetched:
         """
         Fetch *url*, or raise FetchFailed.
         """

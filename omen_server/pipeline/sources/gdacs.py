@@ -110,7 +110,7 @@ def disaster(harvest: Harvest, node: Node) -> RawSignalEvent:
         properties["name"].maybe_text() or line(f"{kind} {properties['eventname'].maybe_text()} {countries}"),
         observed[0],
         description=properties["description"].maybe_prose(),
-        url=link.maybe_text(),
+        url=link.maybe_link(),
         attributes=[
             ("from", told(moments["fromdate"])),
             ("to", told(moments["todate"])),

@@ -57,7 +57,9 @@ def article(harvest: Harvest, node: Node) -> RawSignalEvent:
     """
     Return one article as an event.
     """
-    url = node["url"].text(2_000)
+    url = node["url"].maybe_link()
+    if not url:
+        raise Unfit(node["url"].place, "is no web address")
     seen = node["seendate"].text()
     observed = node["seendate"].read(lambda: read_compact(seen))
     return harvest.event(
@@ -117,13 +119,13 @@ def coded_event(harvest: Harvest, row: Node) -> RawSignalEvent:
         raise Unfit(row.place, f"has {len(row.value)} columns, not {COLUMNS_TOTAL}")
     node = Node({name: row.value[at] for at, name in COLUMNS.items()}, row.place)
     added, day = node["added"].text(), node["day"].text()
-    place, url = node["place"].maybe_text(), node["url"].maybe_text(2_000)
+    place, url = node["place"].maybe_text(), node["url"].maybe_link()
     actors = " and ".join(filter(None, (node["actor1"].maybe_text(), node["actor2"].maybe_text())))
     event = harvest.event(
         "event-" + node["id"].name(),
         line(f"Material conflict {node['code'].maybe_text()}: {actors or 'unnamed'}, {place or 'place unknown'}"),
         node["added"].read(lambda: read_compact(added)),
-        url=url if url.startswith(("http://", "https://")) else "",
+        url=url,
         attributes=[
             ("kind", "coded_event"),
             ("day", write_moment(node["day"].read(lambda: read_compact(day)))[:10]),

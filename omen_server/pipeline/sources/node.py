@@ -25,6 +25,7 @@ LIST_ITEMS_MAX = 100
 NAME_CHARS_MAX = 200
 LINE_CHARS_MAX = 500
 PROSE_CHARS_MAX = 10_000
+LINK_CHARS_MAX = 2_000
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 _BLANK = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -112,6 +113,13 @@ class Node:
         if len(text) > NAME_CHARS_MAX:
             raise Unfit(self.place, f"is longer than {NAME_CHARS_MAX} characters")
         return text
+
+    def maybe_link(self) -> str:
+        """
+        Return a web address; what is none, or too long to be kept whole, is not said.
+        """
+        text = self.maybe_text(LINK_CHARS_MAX + 1)
+        return text if text.startswith(("http://", "https://")) and len(text) <= LINK_CHARS_MAX else ""
 
     def maybe_prose(self) -> str:
         """

@@ -77,7 +77,7 @@ def alert(harvest: Harvest, gone: dict[str, str], node: Node) -> RawSignalEvent:
         properties["headline"].maybe_text() or line(f"{properties['event'].text()}: {area}".removesuffix(": ")),
         properties["sent"].moment(),
         description=properties["description"].maybe_prose(),
-        url=node["id"].maybe_text() if node["id"].maybe_text().startswith("https://") else "",
+        url=node["id"].maybe_link(),
         attributes=[*said(properties), *times(properties)],
     )
     event.location.CopyFrom(Location(name=area, country="US"))

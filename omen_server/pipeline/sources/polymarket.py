@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from omen.v1.signal_pb2 import MarketFigures, RawSignalEvent
 from omen_server.pipeline.sources.harvest import Harvest
@@ -92,7 +93,7 @@ def market(harvest: Harvest, node: Node, parent: Node) -> RawSignalEvent:
         node["question"].text(),
         harvest.fetched_at,
         description=node["description"].maybe_prose() or parent["description"].maybe_prose(),
-        url=PAGE + slug if slug else "",
+        url=PAGE + quote(slug, safe="") if slug else "",
         attributes=[*of_market(node), *of_event(parent)],
     )
     event.market.CopyFrom(figures(node, parent, outcomes))

@@ -114,7 +114,7 @@ def calls_of(attributes: Node) -> float | None:
 
 def newest(harvest: Harvest, days: dict[date, Node]) -> RawSignalEvent:
     """
-    Return a port's newest day as an event, together with what the other days say of it.
+    Return a port's newest day that has a count as an event, together with what the other days say of it.
     """
     counted = {}
     for day, row in days.items():
@@ -125,20 +125,21 @@ def newest(harvest: Harvest, days: dict[date, Node]) -> RawSignalEvent:
             continue
         if calls is not None:
             counted[day] = calls
-    last = max(days)
+    if not counted:
+        raise Unfit(next(iter(days.values())).place, "is of a port without a count on any day")
+    last = max(counted)
     row = days[last]
-    if last not in counted:
-        raise Unfit(row["n_total"].place, "is missing on the newest day")
     name = row["portname"].maybe_text(NAME_CHARS_MAX) or row["portid"].name()
+    kind = "chokepoint" if row["portid"].name().startswith("chokepoint") else "port"
     compared = dict(comparison(counted, last))
     event = harvest.event(
         f"{row['portid'].name()}:{last}",
-        title(name, last, counted[last], compared),
+        title(f"{name} {'ship transits' if kind == 'chokepoint' else 'port calls'}", last, counted[last], compared),
         EPOCH + (last - EPOCH.date()),
         attributes=[
             ("port_id", row["portid"].name()),
             ("port_name", name),
-            ("kind", "chokepoint" if row["portid"].name().startswith("chokepoint") else "port"),
+            ("kind", kind),
             ("date", str(last)),
             ("calls", counted[last]),
             *figures(row),
@@ -153,7 +154,7 @@ def title(name: str, day: date, calls: float, compared: dict[str, Any]) -> str:
     """
     Return the event in a line.
     """
-    text = f"{name} ship transits: {calls:g} on {day}"
+    text = f"{name}: {calls:g} on {day}"
     if compared.get("mean_7d") is not None:
         text += f", 7-day mean {compared['mean_7d']:g}"
     if compared.get("change_year_pct") is not None:

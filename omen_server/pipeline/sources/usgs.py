@@ -81,7 +81,7 @@ def quake(harvest: Harvest, node: Node) -> RawSignalEvent:
         name,
         properties["title"].maybe_text() or line(made_up),
         observed,
-        url=properties["url"].maybe_text(),
+        url=properties["url"].maybe_link(),
         attributes=[
             ("ids", ids),
             ("magnitude", magnitude),
