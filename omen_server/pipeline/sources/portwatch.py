@@ -52,7 +52,8 @@ def parse(body: bytes, fetched_at: datetime, url: str) -> Parsed:
     for node in nodes[:ITEMS_MAX]:
         try:
             attributes = node["attributes"]
-            ports.setdefault(attributes["portid"].name(), {})[day_of(attributes)] = attributes
+            port, day = attributes["portid"].name(), day_of(attributes)
+            ports.setdefault(port, {})[day] = attributes
         except Unfit as unfit:
             harvest.skip(unfit.place, unfit.problem)
     if len(nodes) > ITEMS_MAX:
