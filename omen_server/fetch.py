@@ -22,7 +22,7 @@ from omen_server.pipeline.sources.harvest import public_url
 from omen_server.pipeline.sources.moment import read_mail_date
 from omen_server.pipeline.sources.node import BODY_BYTES_MAX
 
-CONNECT_TIMEOUT_S = 10.0
+SOCKET_TIMEOUT_S = 10.0
 TIMEOUT_S = 30.0
 REDIRECTS_MAX = 3
 RETRY_AFTER_S_MAX = 86_400.0
@@ -161,12 +161,11 @@ class Fetcher:
         raise FetchFailed(url, f"redirects more than {REDIRECTS_MAX} times")
 
     def _ask(self, url: str, parts: SplitResult, validators: Validators, cord: Cord) -> Answer:
-        timeout_s = min(CONNECT_TIMEOUT_S, self._timeout_s)
         host = parts.hostname or ""
         connection = (
-            http.client.HTTPSConnection(host, parts.port, timeout=timeout_s, context=self._tls)
+            http.client.HTTPSConnection(host, parts.port, timeout=SOCKET_TIMEOUT_S, context=self._tls)
             if parts.scheme == "https"
-            else http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
+            else http.client.HTTPConnection(host, parts.port, timeout=SOCKET_TIMEOUT_S)
         )
         headers = {"User-Agent": self._agent, "Accept": ACCEPT, "Accept-Encoding": "gzip", "Connection": "close"}
         if validators.etag:

@@ -27,9 +27,8 @@ def test_checksum(at: int, flip: int) -> None:
     """
     body = bytearray(KNOWN)
     body[at] ^= flip
-    if bytes(body).upper() != KNOWN.upper() or body[at] in b"5c":
-        parsed = nmea.parse(bytes(body), goldens.FETCHED_AT, "")
-        assert parsed.events == () or at == len(KNOWN) - 1  # The checksum's C may be written small.
+    same = body[:-1] == KNOWN[:-1] and body[-1:].upper() == b"C"  # Which hex digits are small says nothing.
+    assert bool(nmea.parse(bytes(body), goldens.FETCHED_AT, "").events) == same
 
 
 def test_both_classes() -> None:

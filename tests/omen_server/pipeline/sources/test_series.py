@@ -5,7 +5,7 @@ Figures a day: FRED, prices, freight.
 import pytest
 
 from omen.v1 import signal_pb2
-from omen_server.pipeline.sources import freight, fred, prices
+from omen_server.pipeline.sources import fred, freight, prices
 from omen_server.pipeline.sources.series import percent, z_score
 from omen_server.pipeline.sources.source import SourceMalformed, SourceRefused
 from tests.omen_server.pipeline import goldens
