@@ -79,9 +79,10 @@ class Breaker:
         """
         Return a permit for one call, or None when it must not be made.
         """
-        if self.state is BreakerState.OPEN:
+        state = self._look()
+        if state is BreakerState.OPEN:
             return None
-        if self._state is BreakerState.HALF_OPEN:
+        if state is BreakerState.HALF_OPEN:
             if self._probe_left_s() > 0:
                 return None
             # A probe that never reported is given up here; its permit is worth nothing from now on.
@@ -127,25 +128,21 @@ class Breaker:
         """
         Let one probe through at once: somebody knows that the other side is back.
         """
-        if self.state is BreakerState.OPEN:
+        if self._look() is BreakerState.OPEN:
             self._move(BreakerState.HALF_OPEN)
-
-    @property
-    def state(self) -> BreakerState:
-        """
-        What the breaker does now.
-        """
-        if self._state is BreakerState.OPEN and self._open_left_s() <= 0:
-            self._move(BreakerState.HALF_OPEN, at_s=self._changed_s + self._open_s)
-        return self._state
 
     def view(self) -> BreakerView:
         """
         Return the breaker as it is now.
         """
-        state = self.state
+        state = self._look()
         left_s = self._open_left_s() if state is BreakerState.OPEN else self._probe_left_s()
         return BreakerView(state, self._in_a_row, left_s, self._monotonic() - self._changed_s, self._last_failure)
+
+    def _look(self) -> BreakerState:
+        if self._state is BreakerState.OPEN and self._open_left_s() <= 0:
+            self._move(BreakerState.HALF_OPEN, at_s=self._changed_s + self._open_s)
+        return self._state
 
     def _move(self, state: BreakerState, at_s: float | None = None) -> None:
         self._state = state
@@ -156,7 +153,7 @@ class Breaker:
 
     def _is_current(self, permit: int) -> bool:
         # An open breaker has given no permit since it opened, so that no report can be current.
-        return self.state is not BreakerState.OPEN and permit == self._permit
+        return self._look() is not BreakerState.OPEN and permit == self._permit
 
     def _open_left_s(self) -> float:
         return max(0.0, self._changed_s + self._open_s - self._monotonic())

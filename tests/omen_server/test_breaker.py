@@ -61,9 +61,9 @@ def test_opens_at_the_fifth_failure_in_a_row(breaker: Breaker) -> None:
     Four failures leave it closed; the fifth opens it, and no call gets a permit.
     """
     fail(breaker, 4)
-    assert breaker.state is BreakerState.CLOSED
+    assert breaker.view().state is BreakerState.CLOSED
     fail(breaker)
-    assert breaker.state is BreakerState.OPEN
+    assert breaker.view().state is BreakerState.OPEN
     assert breaker.ask() is None
 
 
@@ -74,7 +74,7 @@ def test_success_starts_the_row_anew(breaker: Breaker) -> None:
     fail(breaker, 4)
     breaker.succeed(ask(breaker))
     fail(breaker, 4)
-    assert breaker.state is BreakerState.CLOSED
+    assert breaker.view().state is BreakerState.CLOSED
 
 
 def test_half_of_the_latest_calls(breaker: Breaker) -> None:
@@ -85,9 +85,9 @@ def test_half_of_the_latest_calls(breaker: Breaker) -> None:
         breaker.succeed(ask(breaker))
         fail(breaker)
     breaker.succeed(ask(breaker))
-    assert breaker.state is BreakerState.CLOSED  # Four of nine, and too few calls to judge by.
+    assert breaker.view().state is BreakerState.CLOSED  # Four of nine, and too few calls to judge by.
     fail(breaker)
-    assert breaker.state is BreakerState.OPEN
+    assert breaker.view().state is BreakerState.OPEN
 
 
 def test_just_below_half(breaker: Breaker) -> None:
@@ -100,7 +100,7 @@ def test_just_below_half(breaker: Breaker) -> None:
     for _ in range(3):
         fail(breaker, 3)
         breaker.succeed(ask(breaker))
-    assert breaker.state is BreakerState.CLOSED
+    assert breaker.view().state is BreakerState.CLOSED
 
 
 @pytest.mark.parametrize(("later_s", "state"), [(59.0, BreakerState.OPEN), (60.0, BreakerState.CLOSED)])
@@ -113,7 +113,7 @@ def test_window(breaker: Breaker, clock: Clock, later_s: float, state: BreakerSt
         breaker.succeed(ask(breaker))
     clock.now_s += later_s
     fail(breaker)
-    assert breaker.state is state
+    assert breaker.view().state is state
 
 
 @pytest.mark.parametrize(("later_s", "state"), [(29.9, BreakerState.OPEN), (30.0, BreakerState.HALF_OPEN)])
@@ -123,7 +123,7 @@ def test_stays_open(breaker: Breaker, clock: Clock, later_s: float, state: Break
     """
     fail(breaker, 5)
     clock.now_s += later_s
-    assert breaker.state is state
+    assert breaker.view().state is state
     assert breaker.view().retry_after_s == pytest.approx(30.0 - later_s)
 
 
@@ -136,9 +136,9 @@ def test_one_probe(breaker: Breaker, clock: Clock) -> None:
     probe = ask(breaker)
     assert breaker.ask() is None
     breaker.succeed(probe)
-    assert breaker.state is BreakerState.CLOSED
+    assert breaker.view().state is BreakerState.CLOSED
     fail(breaker, 4)
-    assert breaker.state is BreakerState.CLOSED
+    assert breaker.view().state is BreakerState.CLOSED
 
 
 def test_probe_fails(breaker: Breaker, clock: Clock) -> None:
@@ -148,7 +148,7 @@ def test_probe_fails(breaker: Breaker, clock: Clock) -> None:
     fail(breaker, 5)
     clock.now_s += 30
     fail(breaker)
-    assert breaker.state is BreakerState.OPEN
+    assert breaker.view().state is BreakerState.OPEN
     assert breaker.view().consecutive_failures == 6
     clock.now_s += 29.9
     assert breaker.ask() is None
@@ -163,7 +163,7 @@ def test_probe_given_back(breaker: Breaker, clock: Clock) -> None:
     fail(breaker, 5)
     clock.now_s += 30
     breaker.give_back(ask(breaker))
-    assert breaker.state is BreakerState.HALF_OPEN
+    assert breaker.view().state is BreakerState.HALF_OPEN
     ask(breaker)
 
 
@@ -180,9 +180,9 @@ def test_probe_that_never_reports(breaker: Breaker, clock: Clock) -> None:
     clock.now_s += 0.1
     probe = ask(breaker)
     breaker.fail(lost, "too late")
-    assert breaker.state is BreakerState.HALF_OPEN
+    assert breaker.view().state is BreakerState.HALF_OPEN
     breaker.succeed(probe)
-    assert breaker.state is BreakerState.CLOSED
+    assert breaker.view().state is BreakerState.CLOSED
 
 
 def test_reports_from_before(breaker: Breaker, clock: Clock) -> None:
@@ -192,13 +192,13 @@ def test_reports_from_before(breaker: Breaker, clock: Clock) -> None:
     early = [ask(breaker) for _ in range(4)]
     fail(breaker, 5)
     breaker.succeed(early.pop())
-    assert breaker.state is BreakerState.OPEN
+    assert breaker.view().state is BreakerState.OPEN
     clock.now_s += 30
     breaker.succeed(early.pop())
-    assert breaker.state is BreakerState.HALF_OPEN
+    assert breaker.view().state is BreakerState.HALF_OPEN
     probe = ask(breaker)
     breaker.fail(early.pop())
-    assert breaker.state is BreakerState.HALF_OPEN
+    assert breaker.view().state is BreakerState.HALF_OPEN
     breaker.succeed(probe)
     breaker.fail(early.pop())
     assert breaker.view().consecutive_failures == 0
@@ -209,15 +209,15 @@ def test_half_open_from_outside(breaker: Breaker) -> None:
     Whoever knows that the other side is back need not wait; a closed breaker stays closed.
     """
     breaker.half_open()
-    assert breaker.state is BreakerState.CLOSED
+    assert breaker.view().state is BreakerState.CLOSED
     fail(breaker, 5)
     breaker.half_open()
-    assert breaker.state is BreakerState.HALF_OPEN
+    assert breaker.view().state is BreakerState.HALF_OPEN
     probe = ask(breaker)
     breaker.half_open()
     assert breaker.ask() is None  # A second knock lets no second probe in.
     breaker.succeed(probe)
-    assert breaker.state is BreakerState.CLOSED
+    assert breaker.view().state is BreakerState.CLOSED
 
 
 def test_view(breaker: Breaker, clock: Clock) -> None:
@@ -296,5 +296,5 @@ def test_against_a_model(steps: list[str]) -> None:
             elif permit is not None:
                 (breaker.succeed if step == "ok" else breaker.fail)(permit)
                 model.report(step == "ok")
-        assert breaker.state.value == model.state
+        assert breaker.view().state.value == model.state
         assert breaker.view().consecutive_failures == model.in_a_row

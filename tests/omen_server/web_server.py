@@ -3,6 +3,7 @@ A web server on loopback that says exactly the bytes it is told to.
 """
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -24,7 +25,7 @@ class WebServer(AbstractAsyncContextManager["WebServer"]):
     Answers each path with its replies, one after the other, the last one for ever; notes every request.
     """
 
-    def __init__(self, tls: object = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.closed = asyncio.Event()
         self._replies: dict[str, list[Reply]] = {}
@@ -53,7 +54,7 @@ class WebServer(AbstractAsyncContextManager["WebServer"]):
         return [headers for asked, headers in self.requests if asked == path]
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._answer, "127.0.0.1", 0, ssl=self._tls)  # type: ignore[arg-type]
+        self._server = await asyncio.start_server(self._answer, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(
