@@ -103,15 +103,12 @@ class LiveReader:
         through = through_index or sums.through
         return list(sums.blocks(lambda index: self._walk(files, index), self._codec, first_index, through))
 
-<<<<<<< HEAD
-=======
     def gaps(self, name: str) -> list[Gap]:
         """
         Return the gaps that counting has met: exactly what the fingerprints leave out, whatever a seal states.
         """
         return list(self._counted(self.files(name)).gaps)
 
->>>>>>> ledgersvc
     def describe(self, name: str) -> PartitionInfo:
         """
         Return what a partition is; an open one is counted up to now.
