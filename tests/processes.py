@@ -120,8 +120,11 @@ async def running(
     Its data lie in a directory of its own that goes with it, unless the arguments name another.
     """
     with TemporaryDirectory(prefix="omen-test-", ignore_cleanup_errors=True) as place:
-        own = {"omen-server": f"--data-dir={place}", "riskcast-server": f"--store=sqlite:///{place}/riskcast.db"}
-        server = await started(program, own[program], *arguments, cwd=cwd, environment=environment)
+        own = {
+            "omen-server": (f"--data-dir={place}",),
+            "riskcast-server": (f"--store=sqlite:///{place}/riskcast.db",),
+        }
+        server = await started(program, *own.get(program, ()), *arguments, cwd=cwd, environment=environment)
         try:
             await server.line("serving")
             yield server
