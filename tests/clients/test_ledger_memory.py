@@ -33,8 +33,8 @@ def test_a_million_records_are_read_and_verified_in_bounded_memory(tmp_path: Pat
     Reading and verifying a million records stays below 150 MB.
     """
     asyncio.run(fill(tmp_path / "ledger", 1_000_000))
-    ledger = str(tmp_path / "ledger")
-    for line in (["verify", ledger], ["cat", ledger, DAY, "-o", "jsonl"]):
+    place = str(tmp_path / "ledger")
+    for line in (["verify", place], ["cat", place, DAY, "-o", "jsonl"]):
         subprocess.run(
             [sys.executable, OMEN, "ledger", *line], stdout=subprocess.DEVNULL, check=True, env=tree_environment()
         )
