@@ -141,6 +141,19 @@ def test_one_probe(breaker: Breaker, clock: Clock) -> None:
     assert breaker.view().state is BreakerState.CLOSED
 
 
+def test_closed_anew(breaker: Breaker, clock: Clock) -> None:
+    """
+    Once closed again, the calls from before count in no share either.
+    """
+    fail(breaker, 5)
+    clock.now_s += 30
+    breaker.succeed(ask(breaker))
+    for _ in range(4):
+        breaker.succeed(ask(breaker))
+    fail(breaker)
+    assert breaker.view().state is BreakerState.CLOSED
+
+
 def test_probe_fails(breaker: Breaker, clock: Clock) -> None:
     """
     A probe that fails opens it for another 30 s.

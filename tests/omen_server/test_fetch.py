@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from omen_server.fetch import Fetcher, FetchFailed, Validators, check_url, retry_after_s
+from omen_server.fetch import Fetcher, FetchFailed, Gunzip, Validators, check_url, retry_after_s
 from tests.omen_server.web_server import WebServer, ok
 
 NOW = datetime(2026, 8, 16, 10, 0, tzinfo=UTC)
@@ -28,6 +28,14 @@ async def server() -> AsyncIterator[WebServer]:
     """
     async with WebServer() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def _patient_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Let no socket time out by itself: what ends a slow answer must be the fetcher.
+    """
+    monkeypatch.setattr("omen_server.fetch.SOCKET_TIMEOUT_S", 3600.0)
 
 
 @pytest.fixture
@@ -79,6 +87,13 @@ async def test_chunks(server: WebServer, fetcher: Fetcher) -> None:
     """
     url = server.tell("/", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
     assert (await fetcher.fetch(url)).body == b"abcde"
+
+
+def test_no_more_than_there_is_room_for() -> None:
+    """
+    Not a byte above the room is unpacked, however little the packed ones are.
+    """
+    assert len(Gunzip().feed(gzip.compress(b"x" * 1_000_000), 10)) == 10
 
 
 PLAIN = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"

@@ -193,7 +193,7 @@ async def test_batches(bench: Bench) -> None:
 @pytest.mark.parametrize("said", ["120", "Sun, 16 Aug 2026 10:02:00 GMT"])
 async def test_come_back_later(bench: Bench, said: str) -> None:
     """
-    A source that says 429 and when to come back is asked then, and not before, and its breaker knows of no failure.
+    A source that says 429 and when to come back is asked then, and not before.
     """
     busy = ok(b"", f"Retry-After: {said}", status="429 Too Many Requests")
     poller = bench.poller(toy(bench.server.tell("/", busy, page("a"))))
@@ -201,6 +201,17 @@ async def test_come_back_later(bench: Bench, said: str) -> None:
     assert bench.time.slept == [120]
     assert bench.pipeline.ids == ["a"]
     assert poller.tallies()["toy"].failures == {"SourceUnavailable": 1}
+
+
+async def test_busy_is_healthy(bench: Bench) -> None:
+    """
+    Whoever says when to come back has not failed.
+    """
+    busy = ok(b"", "Retry-After: 0", status="429 Too Many Requests")
+    poller = bench.poller(toy(bench.server.tell("/", busy)))
+    for _ in range(6):
+        await poller.poll("toy")
+    assert len(bench.server.requests) == 6
     assert poller.breakers()["toy"].consecutive_failures == 0
 
 

@@ -13,7 +13,7 @@ import orjson
 
 from omen.v1.signal_pb2 import RawSignalEvent
 from omen_server.pipeline.sources.harvest import Harvest
-from omen_server.pipeline.sources.node import ITEMS_MAX, Node, Unfit, check_body, line
+from omen_server.pipeline.sources.node import ITEMS_MAX, Node, Unfit, check_body, line, read_lines
 from omen_server.pipeline.sources.source import Parsed, SourceRefused
 from omen_server.pipeline.sources.vessel import vessel_event
 
@@ -46,7 +46,7 @@ def frames(harvest: Harvest, body: bytes) -> Iterator[Node]:
     if isinstance(whole, dict):
         yield Node(whole, "frame[0]")
         return
-    pieces = whole if isinstance(whole, list) else [row for row in body.split(b"\n") if row.strip()]
+    pieces = whole if isinstance(whole, list) else [row for _, row in read_lines(NAME, body)]
     for at, piece in enumerate(pieces):
         if at == ITEMS_MAX:
             harvest.skip(f"frame[{at}]", f"{len(pieces) - at} frames after the first {ITEMS_MAX} are not read")

@@ -19,7 +19,16 @@ from urllib.parse import urlsplit
 from omen.v1.signal_pb2 import Location, RawSignalEvent
 from omen_server.pipeline.sources.harvest import Harvest
 from omen_server.pipeline.sources.moment import read_compact, write_moment
-from omen_server.pipeline.sources.node import BODY_BYTES_MAX, Node, Unfit, check_body, line, read_json, whole
+from omen_server.pipeline.sources.node import (
+    BODY_BYTES_MAX,
+    Node,
+    Unfit,
+    check_body,
+    line,
+    read_json,
+    read_lines,
+    whole,
+)
 from omen_server.pipeline.sources.place import degrees
 from omen_server.pipeline.sources.source import Parsed, SourceMalformed, SourceRefused, SourceUnavailable
 
@@ -83,10 +92,10 @@ def parse_events(body: bytes, fetched_at: datetime, url: str) -> Parsed:
     """
     harvest = Harvest(NAME, fetched_at, url, LICENCE)
     check_body(NAME, body)
-    text = (unzipped(body) if body.startswith(b"PK") else body).decode(errors="replace")
-    rows = [Node(row.split("\t"), f"line {at}") for at, row in enumerate(text.split("\n"), 1) if row.strip()]
+    lines = read_lines(NAME, unzipped(body) if body.startswith(b"PK") else body)
+    rows = [Node(row.decode(errors="replace").split("\t"), f"line {at}") for at, row in lines]
     if all(len(row.value) == 1 for row in rows):
-        raise SourceRefused(NAME, "line 1", f"says {line(text, 200)!r}")
+        raise SourceRefused(NAME, rows[0].place, f"says {line(rows[0].value[0], 200)!r}")
     coded = [row for row in rows if len(row.value) != COLUMNS_TOTAL or row.value[29] == MATERIAL_CONFLICT]
     harvest.gather(coded, partial(coded_event, harvest))
     if len(coded) < len(rows):

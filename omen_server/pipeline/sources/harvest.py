@@ -32,6 +32,7 @@ class Harvest:
     provenance: signal_pb2.Provenance.ValueType = signal_pb2.PROVENANCE_REAL
     events: list[RawSignalEvent] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    unsaid: int = 0
 
     def __post_init__(self) -> None:
         if self.fetched_at.tzinfo is None:
@@ -55,9 +56,12 @@ class Harvest:
 
     def skip(self, place: str, reason: str) -> None:
         """
-        Note an item that becomes no event.
+        Note an item that becomes no event; after a thousand, only that there are more.
         """
-        self.skipped.append(Skipped(place, reason))
+        if len(self.skipped) < SKIPPED_MAX:
+            self.skipped.append(Skipped(place, reason))
+        else:
+            self.unsaid += 1
 
     def event(
         self,
@@ -97,9 +101,8 @@ class Harvest:
             if event.source_event_id in newest:
                 self.skip(event.source_event_id, "an older state of the same event")
             newest[event.source_event_id] = event
-        if len(self.skipped) > SKIPPED_MAX:
-            more = len(self.skipped) - SKIPPED_MAX + 1
-            self.skipped[SKIPPED_MAX - 1 :] = [Skipped("", f"{more} more were skipped")]
+        if self.unsaid:
+            self.skipped[-1] = Skipped("", f"{self.unsaid + 1} more were skipped")
         return Parsed(tuple(newest[key] for key in sorted(newest)), tuple(self.skipped), next_page)
 
 

@@ -15,7 +15,7 @@ from operator import xor
 from omen.v1.signal_pb2 import RawSignalEvent
 from omen_server.pipeline.sources.harvest import Harvest
 from omen_server.pipeline.sources.moment import from_epoch
-from omen_server.pipeline.sources.node import ITEMS_MAX, Node, Unfit, check_body
+from omen_server.pipeline.sources.node import ITEMS_MAX, Node, Unfit, read_lines
 from omen_server.pipeline.sources.source import Parsed
 from omen_server.pipeline.sources.vessel import vessel_event
 
@@ -75,16 +75,13 @@ def parse(body: bytes, fetched_at: datetime, url: str) -> Parsed:
     Read recorded sentences.
     """
     harvest = Harvest(NAME, fetched_at, url, LICENCE)
-    check_body(NAME, body)
-    nodes = []
+    nodes: list[Node] = []
     waiting: dict[str, Parts] = {}
-    for at, row in enumerate(body.split(b"\n"), 1):
-        text = row.decode("ascii", errors="replace").strip()
-        if text:
-            try:
-                nodes += sentence(harvest, waiting, text, f"line {at}")
-            except Unfit as unfit:
-                harvest.skip(unfit.place, unfit.problem)
+    for at, row in read_lines(NAME, body):
+        try:
+            nodes += sentence(harvest, waiting, row.decode("ascii", errors="replace").strip(), f"line {at}")
+        except Unfit as unfit:
+            harvest.skip(unfit.place, unfit.problem)
         if len(nodes) == ITEMS_MAX:
             harvest.skip(f"line {at}", f"messages after the first {ITEMS_MAX} are not read")
             break

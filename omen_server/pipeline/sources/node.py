@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 BODY_BYTES_MAX = 16 << 20
 ITEMS_MAX = 10_000
+LINES_MAX = 100_000
 LIST_ITEMS_MAX = 100
 NAME_CHARS_MAX = 200
 LINE_CHARS_MAX = 500
@@ -273,6 +274,16 @@ def check_body(source: str, body: bytes) -> None:
         raise SourceMalformed(source, "", f"the answer has {len(body)} bytes, {BODY_BYTES_MAX} at most")
     if not body.strip():
         raise SourceUnavailable(source, "", "the answer is empty")
+
+
+def read_lines(source: str, body: bytes) -> list[tuple[int, bytes]]:
+    """
+    Return the lines that say something, each with its number; SourceMalformed when they are too many.
+    """
+    check_body(source, body)
+    if body.count(b"\n") + (not body.endswith(b"\n")) > LINES_MAX:
+        raise SourceMalformed(source, f"line {LINES_MAX + 1}", f"there are more than {LINES_MAX} lines")
+    return [(at, row.strip(b"\r")) for at, row in enumerate(body.split(b"\n"), 1) if row.strip()]
 
 
 def without_blanks(values: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -35,16 +35,19 @@ def parse(body: bytes, fetched_at: datetime, url: str) -> Parsed:
     return harvest.parsed()
 
 
-def replaced(nodes: list[Node]) -> dict[str, str]:
+def replaced(nodes: list[Node]) -> dict[str, tuple[datetime, str]]:
     """
-    Return the ids of alerts that others in the same answer replace or take away, each with the id of the other.
+    Return the ids of alerts that others in the same answer replace or take away, each with the other's time and id.
+
+    An exercise takes nothing away, and neither does an alert that cannot be read.
     """
-    gone: dict[str, str] = {}
+    gone: dict[str, tuple[datetime, str]] = {}
     for node in nodes:
+        properties = node["properties"] if isinstance(node.value, dict) else Node({}, node.place)
         try:
-            if node["properties"]["messageType"].maybe_text() in {"Update", "Cancel"}:
-                by = node["properties"]["id"].name()
-                gone.update(dict.fromkeys(references(node["properties"]), by))
+            if properties["status"].text() == "Actual" and properties["messageType"].text() in {"Update", "Cancel"}:
+                by = properties["sent"].moment(), properties["id"].name()
+                gone |= {name: max(by, gone.get(name, by)) for name in references(properties)}
         except Unfit:
             continue  # Whatever is wrong with it is told when its turn comes.
     return gone
@@ -58,7 +61,7 @@ def references(properties: Node) -> list[str]:
     return [(node["identifier"] if isinstance(node.value, dict) else node).name() for node in nodes]
 
 
-def alert(harvest: Harvest, gone: dict[str, str], node: Node) -> RawSignalEvent:
+def alert(harvest: Harvest, gone: dict[str, tuple[datetime, str]], node: Node) -> RawSignalEvent:
     """
     Return one alert as an event.
     """
@@ -69,13 +72,14 @@ def alert(harvest: Harvest, gone: dict[str, str], node: Node) -> RawSignalEvent:
         raise Unfit(properties["status"].place, f"is {properties['status'].text(40)}, not Actual")
     if kind == "Cancel":
         raise Unfit(properties["messageType"].place, "is Cancel: the alert is over")
-    if name in gone and gone[name] != name:
-        raise Unfit(properties["id"].place, f"is replaced by {gone[name]}")
+    sent = properties["sent"].moment()
+    if gone.get(name, (sent, name)) > (sent, name):
+        raise Unfit(properties["id"].place, f"is replaced by {gone[name][1]}")
     area = properties["areaDesc"].maybe_text()
     event = harvest.event(
         name,
         properties["headline"].maybe_text() or line(f"{properties['event'].text()}: {area}".removesuffix(": ")),
-        properties["sent"].moment(),
+        sent,
         description=properties["description"].maybe_prose(),
         url=node["id"].maybe_link(),
         attributes=[*said(properties), *times(properties)],

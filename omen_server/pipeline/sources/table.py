@@ -6,10 +6,9 @@ import csv
 import io
 
 from omen_server.pipeline.sources.harvest import Harvest
-from omen_server.pipeline.sources.node import Node, check_body, line
+from omen_server.pipeline.sources.node import Node, line, read_lines
 from omen_server.pipeline.sources.source import SourceMalformed, SourceRefused
 
-ROWS_MAX = 100_000
 COLUMNS_MAX = 100
 
 
@@ -20,7 +19,7 @@ def read_table(harvest: Harvest, body: bytes, *needed: str) -> tuple[list[str], 
     Whatever has not the *needed* columns is no table of this source, but often a page or a sentence that says why not.
     """
     source = harvest.source
-    check_body(source, body)
+    read_lines(source, body)
     try:
         text = body.decode("utf-8-sig")
         rows = csv.reader(io.StringIO(text, newline=""))
@@ -31,8 +30,6 @@ def read_table(harvest: Harvest, body: bytes, *needed: str) -> tuple[list[str], 
         for row in rows:
             if not any(cell.strip() for cell in row):
                 continue
-            if len(nodes) == ROWS_MAX:
-                raise SourceMalformed(source, f"line {rows.line_num}", f"there are more than {ROWS_MAX} rows")
             if len(row) != len(header):
                 harvest.skip(f"line {rows.line_num}", f"has {len(row)} columns, not {len(header)}")
                 continue

@@ -4,8 +4,11 @@ What holds of every source: goldens, order, provenance, junk, limits, and the on
 
 import ast
 import json
+import os
 import random
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -83,6 +86,27 @@ def test_fetched_later(name: str) -> None:
         if event.source in {"polymarket", "stub", "ais"}:
             again.observed_at.CopyFrom(event.observed_at)
         assert event == again
+
+
+def test_hash_seeds() -> None:
+    """
+    Two processes with different hash seeds give the same bytes.
+    """
+    program = (
+        "from tests.omen_server.pipeline import goldens\n"
+        "for name in goldens.names():\n"
+        "    print([event.SerializeToString(deterministic=True) for event in goldens.parse(name).events])\n"
+    )
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert outputs[0] == outputs[1] != b""
 
 
 @pytest.mark.parametrize("name", [name for name in goldens.names() if name.endswith(".json")])

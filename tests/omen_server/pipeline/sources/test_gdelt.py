@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 import zipfile
 
 import pytest
@@ -95,6 +96,19 @@ def test_bad_archives(body: bytes) -> None:
     """
     with pytest.raises(SourceMalformed):
         gdelt.parse_events(body, goldens.FETCHED_AT, "")
+
+
+def test_bomb() -> None:
+    """
+    An archive is unpacked as far as an answer may be long, and no further.
+    """
+    body = zipped(b"\t" * (8 * BODY_BYTES_MAX))
+    tracemalloc.start()
+    with pytest.raises(SourceMalformed, match="at most"):
+        gdelt.parse_events(body, goldens.FETCHED_AT, "")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * BODY_BYTES_MAX
 
 
 def test_commas() -> None:

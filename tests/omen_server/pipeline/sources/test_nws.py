@@ -38,6 +38,13 @@ def test_cancel() -> None:
     assert set(by_id("nws/cancel.json")) == {"urn:oid:6.kept"}
 
 
+def test_who_may_replace() -> None:
+    """
+    An exercise takes no alert away, nor does one that cannot be read; of two that name each other the later stays.
+    """
+    assert set(by_id("nws/false_updates.json")) == {"urn:oid:20.real", "urn:oid:24.later"}
+
+
 def test_no_shape() -> None:
     """
     An alert without a shape has no coordinates, but its zones.

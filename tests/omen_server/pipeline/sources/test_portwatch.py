@@ -19,7 +19,7 @@ def test_compared() -> None:
     """
     said = attributes(only("portwatch/year_before.json"))
     assert (said["mean_7d"], said["days_7d"]) == (30.8571, 7)
-    assert (said["mean_7d_year_before"], said["change_year_pct"]) == (60.0, -48.5714)
+    assert (said["mean_7d_year_before"], said["change_year_pct"]) == (63.0, -51.0204)
     assert (said["median_90d"], said["change_median_pct"]) == (50.0, -38.2857)
     assert (said["calls"], said["n_tanker"], said["kind"]) == (30, 12, "chokepoint")
 

@@ -131,14 +131,14 @@ def test_freight() -> None:
     assert reasons(goldens.parse("freight/lanes.csv")) == ["line 5.lane: is missing"]
 
 
-def test_too_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A table has so many rows and no more: to leave out the newest would be worse than to leave out all.
+    A table has so many lines and no more: to leave out the newest would be worse than to leave out all.
     """
-    monkeypatch.setattr("omen_server.pipeline.sources.table.ROWS_MAX", 2)
+    monkeypatch.setattr("omen_server.pipeline.sources.node.LINES_MAX", 3)
     body = b"date,close\n2026-08-12,1\n2026-08-13,1\n"
     assert len(prices.parse(body, AT, "").events) == 1
-    with pytest.raises(SourceMalformed, match="line 4: there are more than 2 rows"):
+    with pytest.raises(SourceMalformed, match="line 4: there are more than 3 lines"):
         prices.parse(body + b"2026-08-14,2\n", AT, "")
 
 
