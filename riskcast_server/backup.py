@@ -3,13 +3,12 @@
 """
 
 import asyncio
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from omen_rpc.program import OK, USAGE
-from omen_rpc.settings import SettingsRefused, load
+from omen_rpc.program import OK, USAGE, loaded
+from omen_rpc.settings import SettingsRefused
 from riskcast_server.settings import PROGRAM, RiskCastSettings
 from riskcast_server.store import StoreError, backup_store, restore_store
 
@@ -26,7 +25,7 @@ def run(arguments: Sequence[str]) -> int:
     if not files:
         return tell(f"{command} wants a file: {PROGRAM.name} {command} FILE [--store URL]", USAGE)
     try:
-        store = load(RiskCastSettings, PROGRAM, rest[1:], os.environ).settings.store
+        store = loaded(PROGRAM, RiskCastSettings, rest[1:]).settings.store
     except SettingsRefused as error:
         return tell(str(error), USAGE)
     try:
