@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+import structlog
+
 from omen_rpc import logs
 from omen_rpc.address import AddressRefused
 from omen_rpc.server_info import own_version
@@ -47,6 +49,9 @@ def start(
         for text in str(error).splitlines():
             print(f"{program.name}: {text}", file=sys.stderr)  # noqa: T201 - logs may not be set up yet
         return FAILED if isinstance(error, StartFailed) else USAGE
+    except Exception:  # noqa: BLE001 - a bug's text may hold a secret, such as a database's URL; its place does not
+        structlog.get_logger().error("crashed", exc_info=True)
+        return FAILED
     return OK
 
 

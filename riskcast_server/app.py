@@ -1,3 +1,4 @@
+import asyncio
 from contextlib import AsyncExitStack
 
 from omen_rpc.errors import CallError, Reason, fault
@@ -11,7 +12,9 @@ from riskcast_server.ingest import Ingest
 from riskcast_server.inventory import Inventory
 from riskcast_server.settings import PROGRAM, RiskCastSettings
 from riskcast_server.store import (
+    Store,
     StoreBusy,
+    StoreError,
     StoreFull,
     StoreLocked,
     StoreTooNew,
@@ -23,6 +26,7 @@ from riskcast_server.store import (
 INGEST = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"]
 INVENTORY = inventory_service_pb2.DESCRIPTOR.services_by_name["InventoryService"]
 RETRY_S = 0.5
+DISK_FULL = "disk full"
 
 
 async def run(loaded: Loaded[RiskCastSettings]) -> None:
@@ -38,11 +42,29 @@ async def run(loaded: Loaded[RiskCastSettings]) -> None:
             ingest = Ingest(store.signals)
             server.host(INGEST, ingest)
             server.host(INVENTORY, Inventory(store, ingest.counts))
+            watch = asyncio.create_task(watch_space(store, server, loaded.settings.disk_check_interval_s))
+            stack.callback(watch.cancel)
             await server.run(engine=store.engine)
     except (StoreLocked, StoreTooNew, StoreUrlUnknown) as error:
         raise SettingsRefused(f"--store: {error}") from None
     finally:
         await server.close()
+
+
+async def watch_space(store: Store, server: Server, interval_s: float) -> None:
+    """
+    Say by health whether the store can write, for ever: a full disk stops nobody from reading, and mends by itself.
+    """
+    while True:
+        try:
+            await store.signals.put(())
+        except StoreFull:
+            server.impair(DISK_FULL, [INGEST])
+        except StoreError:
+            pass  # Whoever calls is told; what this looks for is space.
+        else:
+            server.mend(DISK_FULL)
+        await asyncio.sleep(interval_s)
 
 
 def busy(error: StoreBusy) -> CallError:
