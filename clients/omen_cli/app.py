@@ -35,6 +35,7 @@ VERBS = {  # verb → where it is; the order is the order of the help; two words
     "ledger backup": "omen_cli.ledger.backup:backup",
     "ledger restore": "omen_cli.ledger.backup:restore",
     "bench ledger": "omen_cli.bench.ledger:ledger",
+    "bench ingest": "omen_cli.bench.ingest:ingest",
     "explain": "omen_cli.explain:explain",
     "version": "omen_cli.version:version",
 }

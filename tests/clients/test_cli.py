@@ -33,6 +33,7 @@ ANSWERING: dict[str, Sequence[str]] = {  # verb → what follows it in a line th
     "ledger backup": ("{ledger}", "{new}"),
     "ledger restore": ("{backup}", "{new}"),
     "bench ledger": ("--seconds", "0.5", "--dir", "{ledger}"),
+    "bench ingest": ("--seconds", "0.5", "--dir", "{ledger}"),
     "version": (),
 }
 
