@@ -22,7 +22,7 @@ from riskcast.v1 import ingest_service_pb2 as pb
 BATCH = 100
 ALONE = 64
 CASES = 9
-PREPARED = 2000
+PREPARED = 5000
 HOT_PATH = pb.INGEST_ORIGIN_HOT_PATH
 
 
@@ -111,7 +111,7 @@ class Stock:
         """
         Make some.
         """
-        self._made += self._signals.some(max(0, PREPARED * 10 - len(self._made)))
+        self._made += self._signals.some(max(0, PREPARED - len(self._made)))
 
     def take(self) -> SignalEvent:
         """
@@ -128,7 +128,7 @@ class Batches:
     def __init__(self, signals: Signals, size: int) -> None:
         self._signals = signals
         self._size = size
-        self._made = [self._make() for _ in range(PREPARED * 10 // size)]
+        self._made = [self._make() for _ in range(PREPARED // size)]
 
     def take(self) -> list[pb.IngestBatchItem]:
         """
