@@ -16,12 +16,14 @@ import orjson
 import structlog
 
 from omen_rpc.call import CURRENT
+from omen_rpc.rate import RateLimit
 
 EventDict: TypeAlias = MutableMapping[str, Any]
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 
 VALUE_CHARS_MAX = 512
 FRAMES_MAX = 20
+LIBRARY_LINES = RateLimit(per_minute=120, burst=100)
 SECRET_NAMES = ("api_key", "apikey", "authorization", "password", "secret", "token")
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -60,6 +62,8 @@ class Forward(logging.Handler):
         """
         Write *record* as one of our lines.
         """
+        if LIBRARY_LINES.take(record.name, 1):
+            return  # grpc writes three lines for a path that is no text: a flood of calls must not become one of lines.
         level = max((known for known in LEVELS.values() if known <= record.levelno), default=logging.DEBUG)
         structlog.get_logger().log(
             level, "library", library=record.name, text=text_of(record), exc_info=record.exc_info or None

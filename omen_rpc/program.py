@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+import structlog
+
 from omen_rpc import logs
 from omen_rpc.address import AddressRefused
 from omen_rpc.server_info import own_version
@@ -39,15 +41,25 @@ def start(
         print(f"{program.name} {own_version()}")  # noqa: T201 - what was asked for
         return OK
     try:
-        loaded = load(model, program, line, os.environ)
-        logs.configure(program.table, level=loaded.settings.log_level, form=loaded.settings.log_format)
+        own = loaded(program, model, line)
+        logs.configure(program.table, level=own.settings.log_level, form=own.settings.log_format)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(run(loaded))
+            runner.run(run(own))
     except (SettingsRefused, AddressRefused, StartFailed) as error:
         for text in str(error).splitlines():
             print(f"{program.name}: {text}", file=sys.stderr)  # noqa: T201 - logs may not be set up yet
         return FAILED if isinstance(error, StartFailed) else USAGE
+    except Exception:  # noqa: BLE001 - a bug's text may hold a secret, such as a database's URL; its place does not
+        structlog.get_logger().error("crashed", exc_info=True)
+        return FAILED
     return OK
+
+
+def loaded(program: Program, model: type[Settings], line: Sequence[str]) -> Loaded[Settings]:
+    """
+    Return the settings of *program* under this process's environment.
+    """
+    return load(model, program, line, os.environ)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

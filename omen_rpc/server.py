@@ -300,6 +300,8 @@ def options(settings: ServerSettings) -> Sequence[tuple[str, int]]:
         ("grpc.server_handshake_timeout_ms", ms(settings.handshake_timeout_s)),
         ("grpc.max_allowed_incoming_connections", settings.connections_max),
         ("grpc.server_max_unrequested_time_in_server", 5),
+        ("grpc.server.max_pending_requests", 10_000),  # Above it grpc drops calls at random, also those of others.
+        ("grpc.server.max_pending_requests_hard_limit", 20_000),
     )
 
 

@@ -12,6 +12,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
+from omen.v1 import error_pb2
+from omen_rpc.contract import CODES
 from omen_rpc.errors import CLASSES, MESSAGE_BYTES_MAX, CallError, Violation, clip
 
 DETAILS_KEY = "grpc-status-details-bin"
@@ -111,6 +113,15 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> CallError:
         details=others,
         trailers={key: value for key, value in metadata if isinstance(value, str)},
     )
+
+
+def from_item_error(error: error_pb2.ItemError) -> CallError:
+    """
+    Return the error of one item of a batch, as the item's own call would have ended.
+    """
+    code = CODES.get(error.code, grpc.StatusCode.UNKNOWN)
+    violations = [Violation(each.field, each.description) for each in error.field_violations]
+    return CLASSES.get(code, CallError)(error.reason, code, error.message, violations=violations)
 
 
 def status_of(metadata: Sequence[tuple[str, Any]]) -> status_pb2.Status | None:

@@ -22,3 +22,6 @@ class RiskCastSettings(ServerSettings):
         description="Where signals are kept: sqlite:///PATH or postgresql://….",
         json_schema_extra={"variables": ["RISKCAST_DB_PATH"]},
     )
+    disk_check_interval_s: float = Field(
+        5.0, gt=0, le=3600, description="How often the store is asked whether it can write."
+    )

@@ -1,13 +1,18 @@
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import NoReturn
 
 import hypothesis
 import pytest
 
+# The programs of this environment (grpcurl, buf, protoc's plugins) are found also when nobody activated it.
+os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 # Before grpc is imported: its C core's lines are noise here, and it heeds this only then.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+pytest_plugins = ["tests.postgres"]
 
 # A busy machine is slow, not wrong: no test fails for the time an example took.
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

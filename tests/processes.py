@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 START_TIMEOUT_S = 20.0
@@ -115,15 +116,22 @@ async def running(
 ) -> AsyncIterator[ServerProcess]:
     """
     Run a server on free loopback ports until the block ends; it is killed if the block did not end it.
+
+    Its data lie in a directory of its own that goes with it, unless the arguments name another.
     """
-    server = await started(program, *arguments, cwd=cwd, environment=environment)
-    try:
-        await server.line("serving")
-        yield server
-    finally:
-        if server.process.returncode is None:
-            server.process.kill()
-        await server.wait()
+    with TemporaryDirectory(prefix="omen-test-", ignore_cleanup_errors=True) as place:
+        own = {
+            "omen-server": (f"--data-dir={place}",),
+            "riskcast-server": (f"--store=sqlite:///{place}/riskcast.db",),
+        }
+        server = await started(program, *own.get(program, ()), *arguments, cwd=cwd, environment=environment)
+        try:
+            await server.line("serving")
+            yield server
+        finally:
+            if server.process.returncode is None:
+                server.process.kill()
+            await server.wait()
 
 
 async def started(program: str, *arguments: str, cwd: Path, environment: dict[str, str] | None = None) -> ServerProcess:

@@ -21,11 +21,28 @@ from omen_rpc.channel import ConnectionRefused
 from omen_rpc.errors import CallError
 from omen_rpc.server_info import own_version
 
-VERBS = {  # verb → where it is; the order is the order of the help
+VERBS = {  # verb → where it is; the order is the order of the help; two words: a verb of a group
     "up": "omen_cli.up:up",
     "health": "omen_cli.health:health",
+    "ledger verify": "omen_cli.ledger.verify:verify",
+    "ledger cat": "omen_cli.ledger.cat:cat",
+    "ledger dump": "omen_cli.ledger.dump:dump",
+    "ledger prove": "omen_cli.ledger.prove:prove",
+    "ledger partitions": "omen_cli.ledger.partitions:partitions",
+    "ledger show": "omen_cli.ledger.partitions:show",
+    "ledger repair": "omen_cli.ledger.repair:repair",
+    "ledger lifecycle": "omen_cli.ledger.lifecycle:lifecycle",
+    "ledger backup": "omen_cli.ledger.backup:backup",
+    "ledger restore": "omen_cli.ledger.backup:restore",
+    "bench ledger": "omen_cli.bench.ledger:ledger",
+    "bench ingest": "omen_cli.bench.ingest:ingest",
     "explain": "omen_cli.explain:explain",
     "version": "omen_cli.version:version",
+}
+
+GROUPS = {  # group → what its verbs have in common
+    "ledger": "Check and read, copy and mend a ledger's directory, offline or beside a running server.",
+    "bench": "Measure how fast it is, with the machine and the settings beside the figures.",
 }
 
 SUMMARY = """OMEN: signals written to a crash-safe ledger first, then pushed live, and reconciled.
@@ -37,24 +54,41 @@ Exit codes: 0 ok · 1 a check found a problem · 2 usage · 3 not found · 4 unr
 """
 
 
-def application(*, describe: bool = False) -> App:
+def application(arguments: Sequence[str] = ()) -> App:
     """
-    Return the command with all its verbs, none of them imported unless they are to be described.
+    Return the command with all its verbs, none of them imported unless *arguments* ask for a list of them.
     """
-    app = App(name="omen", help=SUMMARY, version=own_version, help_format="plaintext", result_action="return_value")
+    app = _app("omen", SUMMARY)
+    groups = {name: _app(name, summary) for name, summary in GROUPS.items()}
+    listed = _listed(arguments)
     for verb, place in VERBS.items():
-        app.command(place, name=verb)
-    if describe:
-        for verb in VERBS:
-            _ = app[verb].help  # Imports it; a list of verbs without what they do would be no help.
+        group, _, name = verb.rpartition(" ")
+        if group and group not in app:
+            app.command(groups[group])
+        holder = groups[group] if group else app
+        holder.command(place, name=name)
+        if group == listed:
+            _ = holder[name].help  # Imports it; a list of verbs without what they do would be no help.
     return app
+
+
+def _app(name: str, summary: str) -> App:
+    return App(name=name, help=summary, version=own_version, help_format="plaintext", result_action="return_value")
+
+
+def _listed(arguments: Sequence[str]) -> str | None:
+    """
+    Return the group whose verbs a command line asks to see, "" for the whole command, None when it asks for neither.
+    """
+    group, rest = ("", arguments) if not arguments or arguments[0] not in GROUPS else (arguments[0], arguments[1:])
+    return group if not rest or rest[0] in {"--help", "-h"} else None
 
 
 def run(arguments: Sequence[str]) -> int:
     """
     Run one command line and return its exit code.
     """
-    app = application(describe=not arguments or arguments[0] in {"--help", "-h"})
+    app = application(arguments)
     try:
         return finish(app(list(arguments), exit_on_error=False, print_error=False))
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ They need grpcio, protobuf and googleapis-common-protos, and no server code.
 
 from omen_client.omen import OmenClient
 from omen_client.proof import check_proof
+from omen_client.riskcast import Duplicate, Ingested, RiskCastClient
 from omen_client.server import ServerClient
 from omen_rpc.channel import ClientFiles, Connection, ConnectionRefused
 from omen_rpc.errors import (
@@ -31,13 +32,16 @@ __all__ = [
     "ConnectionRefused",
     "DataLoss",
     "DeadlineExceeded",
+    "Duplicate",
     "Exhausted",
+    "Ingested",
     "InvalidRequest",
     "NotAllowed",
     "NotFound",
     "OmenClient",
     "OutOfRange",
     "PreconditionFailed",
+    "RiskCastClient",
     "ServerClient",
     "Unavailable",
     "Violation",

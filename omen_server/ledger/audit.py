@@ -17,7 +17,7 @@ from .format import Damage, looks_torn
 from .manifest import Manifest, digest, read_seal, unfinished_manifest
 from .marks import Marks
 from .merkle import MerkleTree, audit_path, leaf_hash
-from .names import COMPRESSED, MANIFEST, manifest_name, segment_ordinal
+from .names import COMPRESSED, MANIFEST, TOMBSTONE, manifest_name, segment_ordinal
 from .partition import PartitionFiles, partition_names, read_partition_files
 from .reader import Walk
 from .segment import Record, load_segment, read_segment
@@ -102,7 +102,8 @@ def verify(disk: Disk, root: str, name: str, codec: Codec, *, live: bool = False
     if name not in partition_names(disk, root):
         raise PartitionNotFound(name)
     check = _Check(disk, root, read_partition_files(disk, root, name), codec, live)
-    yield from check.records()
+    if not check.deleted:
+        yield from check.records()
     check.seal()
     check.chain()
     yield Verdict(name, check.tree.size, check.tree.root().hex(), tuple(check.faults[:FAULTS_MAX]), len(check.faults))
@@ -151,6 +152,13 @@ class _Check:
     sums: dict[str, tuple[int, int, str]] = field(default_factory=dict)
     _sizes: frozenset[int] = frozenset()
 
+    @property
+    def deleted(self) -> bool:
+        """
+        Tell whether the segments went, or are going, because their time was over. Manifests and seal are left to check.
+        """
+        return self.files.manifest is not None and self.disk.size(f"{self.files.directory}/{TOMBSTONE}") is not None
+
     def records(self) -> Iterator[Progress]:
         """
         Go over every byte of every segment.
@@ -183,6 +191,8 @@ class _Check:
                 self._fault("seal", "_SEALED", 0, "No manifest has the hash that the seal names")
             return
         self._copies(manifest)
+        if self.deleted:
+            return
         for segment in manifest.segments:
             found = self.sums.get(segment.file)
             stated = segment.size_bytes, int(segment.checksum.removeprefix("crc32:"), 16), segment.sha256

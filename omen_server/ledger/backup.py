@@ -14,7 +14,7 @@ from .entry import Codec
 from .errors import NotALedger
 from .identity import is_unused, read_identity, write_identity
 from .marks import Marks
-from .names import ARCHIVE, BLOCKS, CURRENT, IDENTITY, is_partition
+from .names import ARCHIVE, BLOCKS, CURRENT, IDENTITY, is_partition, segment_ordinal
 from .partition import PartitionFiles, partition_names, read_partition_files
 from .reader import Walk
 from .segment import Record
@@ -47,7 +47,7 @@ def back_up(disk: Disk, root: str, target: str, codec: Codec, *, through_offset:
     names = partition_names(disk, root)
     for name in names:
         files = read_partition_files(disk, root, name)
-        ends = {} if files.sealed else _ends(disk, files, codec, through_offset)
+        ends = None if files.sealed else _ends(disk, files, codec, through_offset)
         size += _copy_partition(disk, files, root, target, ends)
     size += _copy(disk, f"{root}/{IDENTITY}", f"{target}/{IDENTITY}")
     note = {"copied_at": now.isoformat(), "through_offset": through_offset, "partitions": len(names)}
@@ -71,7 +71,7 @@ def restore(disk: Disk, source: str, target: str, now: Callable[[], datetime]) -
     size = 0
     names = partition_names(disk, source)
     for name in names:
-        size += _copy_partition(disk, read_partition_files(disk, source, name), source, target, {})
+        size += _copy_partition(disk, read_partition_files(disk, source, name), source, target, None)
     write_identity(disk, target, identity.ledger_id, now)
     return Copied(len(names), size, int(note["through_offset"]))
 
@@ -96,7 +96,7 @@ def _ends(disk: Disk, files: PartitionFiles, codec: Codec, through_offset: int) 
     return ends
 
 
-def _copy_partition(disk: Disk, files: PartitionFiles, root: str, target: str, ends: dict[str, int]) -> int:
+def _copy_partition(disk: Disk, files: PartitionFiles, root: str, target: str, ends: dict[str, int] | None) -> int:
     """
     Copy one partition's files. The sidecar is left behind: it is rebuilt where it is needed.
     """
@@ -106,9 +106,12 @@ def _copy_partition(disk: Disk, files: PartitionFiles, root: str, target: str, e
     make_directory(disk, place)
     size = 0
     for name in disk.names(files.directory):
-        if is_partition(name) or name.endswith(".tmp") or name in {BLOCKS, CURRENT} or ends.get(name) == 0:
+        if is_partition(name) or name.endswith(".tmp") or name in {BLOCKS, CURRENT}:
             continue
-        size += _copy(disk, f"{files.directory}/{name}", f"{place}/{name}", ends.get(name))
+        # A segment that was begun since the ends were taken is behind all of them.
+        end = ends.get(name, 0) if ends is not None and segment_ordinal(name) is not None else None
+        if end != 0:
+            size += _copy(disk, f"{files.directory}/{name}", f"{place}/{name}", end)
     return size
 
 

@@ -2,8 +2,8 @@
 One writing process a ledger. flock, never lockf: that one is lost when any other descriptor of the file closes.
 """
 
-from os import getpid
-from pathlib import Path
+import fcntl
+import os
 
 from filelock import FileLock, Timeout
 
@@ -38,16 +38,20 @@ class WriterLock:
 def is_locked(root: str) -> bool:
     """
     Tell whether some process writes the ledger at *root* right now.
+
+    Asks by a shared lock, so that two who ask at once do not take each other for the writer, and opens the file for
+    reading only, so that a copy on a read-only disk can be asked about too.
     """
-    path = Path(root, LOCK)
-    if not path.exists():
-        return False
-    lock = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False, is_singleton=False)
     try:
-        lock.acquire(blocking=False)
-    except (Timeout, PermissionError):
+        fd = os.open(f"{root}/{LOCK}", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    lock.release()
+    finally:
+        os.close(fd)
     return False
 
 
@@ -63,6 +67,6 @@ def _sign(disk: Disk, root: str) -> None:
     fd = disk.open(f"{root}/{LOCK}", create=False)
     try:
         disk.truncate(fd, 0)
-        write_all(disk, fd, f"{getpid()}\n".encode(), 0)
+        write_all(disk, fd, f"{os.getpid()}\n".encode(), 0)
     finally:
         disk.close(fd)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from .durable import Disk, replace_file
+from .errors import PartitionDamaged
 from .manifest import Manifest, trusted_manifest
 from .names import ARCHIVE, CURRENT, GAPS, SEALED, is_partition, segment_ordinal
 from .segment import segment_files
@@ -90,11 +91,15 @@ def read_partition_files(disk: Disk, root: str, name: str) -> PartitionFiles:
 
 def read_gaps(disk: Disk, directory: str) -> tuple[Gap, ...]:
     """
-    Return the gaps that recoveries have named, in order.
+    Return the gaps that recoveries have named, in order; PartitionDamaged when the list cannot be read.
     """
     if disk.size(f"{directory}/{GAPS}") is None:
         return ()
-    return tuple(Gap(**gap) for gap in json.loads(disk.read(f"{directory}/{GAPS}")))
+    try:
+        return tuple(Gap(**gap) for gap in json.loads(disk.read(f"{directory}/{GAPS}")))
+    except (ValueError, TypeError) as error:
+        # Guessing that there are none would give skipped positions away a second time.
+        raise PartitionDamaged(directory.rpartition("/")[2], GAPS, 0, f"It cannot be read: {error}") from error
 
 
 def write_gaps(disk: Disk, directory: str, gaps: Iterable[Gap]) -> None:

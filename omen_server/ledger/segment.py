@@ -2,8 +2,9 @@
 One segment file, read: its records in their places, and the damage between them.
 """
 
-import gzip
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from omen_rpc.position import Position
@@ -14,6 +15,8 @@ from .names import ARCHIVE, COMPRESSED, segment_ordinal
 
 # How much of a segment a reader holds at once.
 WINDOW_BYTES = 1 << 18
+# How much of a compressed segment is uncompressed at once.
+UNPACKED_BYTES = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,25 @@ def load_segment(disk: Disk, path: str) -> bytes:
     Return a segment's bytes, uncompressed.
     """
     data = disk.read(path)
-    return gzip.decompress(data) if path.endswith(COMPRESSED) else data
+    return _uncompressed(data) if path.endswith(COMPRESSED) else data
+
+
+def _uncompressed(data: bytes) -> bytes:
+    """
+    Return what can be uncompressed of *data*. Damage costs what lies behind it; hashes and lost positions tell of it.
+    """
+    unpacked, unpack = bytearray(), zlib.decompressobj(16 + zlib.MAX_WBITS)
+    for at in range(0, len(data), UNPACKED_BYTES):
+        before, part = unpack.copy(), data[at : at + UNPACKED_BYTES]
+        try:
+            unpacked += unpack.decompress(part)
+        except zlib.error:
+            # Once more, byte by byte, up to the one that does not fit.
+            with suppress(zlib.error):
+                for byte in part:
+                    unpacked += before.decompress(bytes([byte]))
+            break
+    return bytes(unpacked)
 
 
 def read_segment(

@@ -14,42 +14,28 @@ import grpc
 import pytest
 
 from omen_cli import exits
-from omen_cli.app import VERBS
+from omen_cli.app import GROUPS, VERBS
 from omen_rpc.contract import catalogue
+from tests.clients.command import OMEN, omen
 from tests.processes import running, tree_environment
 
-OMEN = Path(sys.executable).parent / "omen"
-ANSWERING: dict[str, Sequence[str]] = {  # verb → a command line that prints data without any server
-    "explain": ("explain", "RATE_LIMITED"),
-    "health": ("health", "omen", "--omen", "127.0.0.1:1"),
-    "version": ("version",),
+ANSWERING: dict[str, Sequence[str]] = {  # verb → what follows it in a line that prints data without any server
+    "explain": ("RATE_LIMITED",),
+    "health": ("omen", "--omen", "127.0.0.1:1"),
+    "ledger verify": ("{ledger}",),
+    "ledger cat": ("{ledger}", "2026-01-28"),
+    "ledger dump": ("{ledger}", "2026-01-28"),
+    "ledger prove": ("{ledger}", "OMEN-000000007"),
+    "ledger partitions": ("{ledger}",),
+    "ledger show": ("{ledger}", "2026-01-28"),
+    "ledger repair": ("{ledger}",),
+    "ledger lifecycle": ("{ledger}", "--hot-days", "0"),
+    "ledger backup": ("{ledger}", "{new}"),
+    "ledger restore": ("{backup}", "{new}"),
+    "bench ledger": ("--seconds", "0.5", "--dir", "{ledger}"),
+    "bench ingest": ("--seconds", "0.5", "--dir", "{ledger}"),
+    "version": (),
 }
-
-
-@dataclass(frozen=True)
-class Ended:
-    """
-    How a command ended.
-    """
-
-    code: int
-    out: str
-    err: str
-
-
-def omen(*arguments: str, **environment: str) -> Ended:
-    """
-    Run the command as a user would.
-    """
-    done = subprocess.run(
-        [OMEN, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-        env=tree_environment() | environment,
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 def test_version_is_answered_without_importing_what_it_does_not_need() -> None:
@@ -77,7 +63,8 @@ def test_a_verb_imports_no_other_verb() -> None:
     """
     script = (
         "import sys; from omen_cli.app import run; run(['version'])\n"
-        "others = {'omen_cli.up', 'omen_cli.health', 'omen_cli.explain'} & set(sys.modules)\n"
+        "others = {'omen_cli.up', 'omen_cli.health', 'omen_cli.explain', 'omen_cli.ledger', 'omen_cli.bench',\n"
+        "          'omen_server'} & set(sys.modules)\n"
         "assert not others, others\n"
     )
     done = subprocess.run(
@@ -87,12 +74,13 @@ def test_a_verb_imports_no_other_verb() -> None:
 
 
 @pytest.mark.parametrize("verb", sorted(set(VERBS) - {"up"}))
-def test_every_verb_prints_json_that_parses(verb: str) -> None:
+def test_every_verb_prints_json_that_parses(verb: str, ledger: Path, backup: Path, tmp_path: Path) -> None:
     """
     With -o json stdout is one JSON value, with -o jsonl one a line, whatever the exit code.
     """
     for form in ("json", "jsonl"):
-        ended = omen(*ANSWERING[verb], "-o", form)
+        places = {"{ledger}": str(ledger), "{backup}": str(backup), "{new}": str(tmp_path / form)}
+        ended = omen(*verb.split(), *(places.get(word, word) for word in ANSWERING[verb]), "-o", form)
         values = [json.loads(line) for line in ended.out.splitlines()]
         assert values, ended
         assert form == "jsonl" or len(values) == 1
@@ -103,7 +91,7 @@ def test_every_help_has_an_example(verb: str) -> None:
     """
     `omen VERB --help` says what the verb does and shows it in use.
     """
-    ended = omen(verb, "--help")
+    ended = omen(*verb.split(), "--help")
     assert ended.code == 0
     assert f"Example: omen {verb}" in " ".join(ended.out.split())
 
@@ -112,14 +100,27 @@ def test_the_list_of_verbs_says_what_each_does() -> None:
     """
     `omen` alone and `omen --help` name every verb with a sentence.
     """
-    for ended in (omen(), omen("--help")):
-        assert ended.code == 0
-        for verb in VERBS:
-            assert re.search(rf"│ {verb} +\w+ \w+", ended.out), verb
+    for group in ("", *GROUPS):
+        verbs = {verb.removeprefix(group).split()[0] for verb in VERBS if verb.startswith(group)}
+        for ended in (omen(*group.split()), omen(*group.split(), "--help")):
+            assert ended.code == 0
+            for verb in verbs:
+                assert re.search(rf"│ {verb} +\w+ \w+", ended.out), verb
 
 
 @pytest.mark.parametrize(
-    "line", [("helth",), ("health", "--nope"), ("health", "nobody"), ("version", "-o", "yaml"), ("up", "--port", "x")]
+    "line",
+    [
+        ("helth",),
+        ("health", "--nope"),
+        ("health", "nobody"),
+        ("version", "-o", "yaml"),
+        ("up", "--port", "x"),
+        ("ledger", "verfy"),
+        ("ledger", "cat"),
+        ("ledger", "prove"),
+        ("bench", "ledger", "--seconds", "0"),
+    ],
 )
 def test_usage_errors_exit_2_and_print_no_data(line: Sequence[str]) -> None:
     """

@@ -4,11 +4,10 @@ The ledger in real server processes: killed, restarted, refused, filled up, and 
 
 import asyncio
 import signal
-import subprocess
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from omen_client import Exhausted, OmenClient
 from omen_rpc.health import HealthListResponse
 from omen_rpc.program import FAILED, USAGE
 from omen_server.ledger.names import LOCK
-from tests.conftest import need, skip_aloud
+from tests.e2e.full_disk import fill
 from tests.hosting import channel_to, refusal
 from tests.ledgers import DAY, Clock, entries, everything, flip, opened, payload_byte, signal_id
 from tests.processes import ServerProcess, running, started
@@ -206,23 +205,6 @@ async def test_a_drain_lets_go_of_the_ledger(tmp_path: Path) -> None:
         assert ledger.durable_offset == 3000
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """
-    Mount a file system of 4 MiB; without the right to mount the test fails in CI and is skipped elsewhere, aloud.
-    """
-    place = tmp_path / "small"
-    place.mkdir()
-    command: list[str | Path] = [need("mount"), "-t", "tmpfs", "-o", "size=4m", "tmpfs", place]
-    mounted = subprocess.run(command, capture_output=True, check=False, text=True)
-    if mounted.returncode:
-        skip_aloud(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run([need("umount"), place], check=True)
-
-
 async def test_a_full_disk_makes_the_server_read_only_and_no_more(small_disk: Path) -> None:
     """
     On a full disk what writes is refused, health says so, reads go on; space freed mends it all without a restart.
@@ -254,17 +236,6 @@ async def test_a_full_disk_makes_the_server_read_only_and_no_more(small_disk: Pa
         assert (await client.seal(TODAY, force=True)).partition.total_records == 50
         assert (await everything(client.verify(TODAY)))[-1].intact
         assert await server.stop() == 0
-
-
-def fill(path: Path) -> None:
-    """
-    Take all the space there is.
-    """
-    with path.open("wb", buffering=0) as file:
-        for size in (1 << 16, 1 << 12):
-            with suppress(OSError):
-                while True:
-                    file.write(bytes(size))
 
 
 FAILING = """#!{python}

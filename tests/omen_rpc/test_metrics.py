@@ -38,7 +38,20 @@ STATES = {
     "quarantined",
     "reset",
 }
-LABELS = {"service", "method", "code", "call_class", "reason", "outcome", "state", "source", "engine", "peer", "kind"}
+LABELS = {
+    "origin",
+    "service",
+    "method",
+    "code",
+    "call_class",
+    "reason",
+    "outcome",
+    "state",
+    "source",
+    "engine",
+    "peer",
+    "kind",
+}
 
 
 def series() -> Iterator[tuple[str, MetricWrapperBase]]:

@@ -1,0 +1,173 @@
+"""
+What RiskCast takes on, measured by a client on the same machine against a server process of its own.
+
+Every case is bounded in time. The echo is a health check through the same gate: what a call costs that does nothing.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from itertools import count
+from time import perf_counter
+from typing import Any
+
+from omen.v1.signal_pb2 import SignalEvent
+from omen_cli.bench.figures import Figure, percentiles_ms
+from omen_cli.bench.typical import typical_signal
+from omen_client import RiskCastClient
+from omen_rpc.health import HealthCheckRequest, HealthCheckResponse
+from omen_rpc.signal_codec import content_digest
+from riskcast.v1 import ingest_service_pb2 as pb
+
+BATCH = 100
+ALONE = 64
+CASES = 9
+PREPARED = 2000
+HOT_PATH = pb.INGEST_ORIGIN_HOT_PATH
+
+
+class Signals:
+    """
+    Signals nobody has sent yet, made before they are needed: making one must not count as sending it.
+    """
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+        self._template = typical_signal()
+
+    def next(self) -> SignalEvent:
+        """
+        Return a signal with a place in the ledger and a digest, as OMEN pushes it.
+        """
+        number = next(self._numbers)
+        event = SignalEvent()
+        event.CopyFrom(self._template)
+        event.signal_id = event.signal.signal_id = f"OMEN-BENCH{number:010d}"
+        event.ledger_partition, event.ledger_index = "2026-01-28", number
+        event.ledger_sequence = (1 << 32) | number
+        event.content_digest = content_digest(event)
+        return event
+
+    def some(self, wanted: int) -> list[SignalEvent]:
+        """
+        Return as many.
+        """
+        return [self.next() for _ in range(wanted)]
+
+
+async def measure(address: str, seconds: float) -> AsyncIterator[Figure]:
+    """
+    Yield the figures of every case, each taking its share of *seconds*.
+    """
+    signals = Signals()
+    async with RiskCastClient(address) as client:
+        stock = Stock(signals)
+        fresh = Batches(signals, BATCH)
+        halves = Batches(signals, BATCH // 2)
+        known = [pb.IngestBatchItem(signal=event) for event in signals.some(BATCH)]
+        await client.ingest_batch(known, origin=HOT_PATH)
+        echo = echo_of(client)
+        cases = [
+            Case("echo", ALONE, 1, echo),
+            Case("raw unary", ALONE, 1, lambda: client.ingest_alone(stock.take(), origin=HOT_PATH)),
+            *(
+                Case("coalesced", callers, 1, lambda: client.ingest(stock.take(), origin=HOT_PATH))
+                for callers in (1, 64, 256)
+            ),
+            *(
+                Case("batch", callers, BATCH, lambda: client.ingest_batch(fresh.take(), origin=HOT_PATH))
+                for callers in (1, 4)
+            ),
+            Case("duplicates only", 4, BATCH, lambda: client.ingest_batch(known, origin=HOT_PATH)),
+            Case("half duplicates", 4, BATCH, lambda: client.ingest_batch([*halves.take(), *known[: BATCH // 2]])),
+        ]
+        for case in cases:
+            stock.fill()
+            yield await timed(case, seconds / CASES)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """
+    What so many callers repeat, and how many signals each call brings.
+    """
+
+    name: str
+    callers: int
+    signals: int
+    call: Callable[[], Awaitable[Any]]
+
+
+class Stock:
+    """
+    Signals made ahead, for cases that send one at a time.
+    """
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+        self._made: list[SignalEvent] = []
+
+    def fill(self) -> None:
+        """
+        Make some.
+        """
+        self._made += self._signals.some(max(0, PREPARED * 10 - len(self._made)))
+
+    def take(self) -> SignalEvent:
+        """
+        Return one; when the stock is used up it is made now.
+        """
+        return self._made.pop() if self._made else self._signals.next()
+
+
+class Batches:
+    """
+    Batches made ahead.
+    """
+
+    def __init__(self, signals: Signals, size: int) -> None:
+        self._signals = signals
+        self._size = size
+        self._made = [self._make() for _ in range(PREPARED * 10 // size)]
+
+    def take(self) -> list[pb.IngestBatchItem]:
+        """
+        Return one; when they are used up it is made now.
+        """
+        return self._made.pop() if self._made else self._make()
+
+    def _make(self) -> list[pb.IngestBatchItem]:
+        return [pb.IngestBatchItem(signal=event) for event in self._signals.some(self._size)]
+
+
+def echo_of(client: RiskCastClient) -> Callable[[], Awaitable[Any]]:
+    """
+    Return a call that does nothing.
+    """
+    method: Any = client.connection.calls.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=HealthCheckRequest.SerializeToString,
+        response_deserializer=HealthCheckResponse.FromString,
+    )
+    return lambda: client.connection.call(method, HealthCheckRequest())
+
+
+async def timed(case: Case, seconds: float) -> Figure:
+    """
+    Let the callers of *case* repeat its call for *seconds*, and return what came of it.
+    """
+    await case.call()
+    took: list[float] = []
+    began = perf_counter()
+    ends = began + seconds
+
+    async def caller() -> None:
+        while (start := perf_counter()) < ends:
+            await case.call()
+            took.append(perf_counter() - start)
+
+    await asyncio.gather(*(caller() for _ in range(case.callers)))
+    elapsed = perf_counter() - began
+    sent = len(took) * case.signals
+    rate = sent / elapsed
+    return Figure(case.name, case.callers, case.signals, "protobuf", sent, elapsed, rate, **percentiles_ms(took))

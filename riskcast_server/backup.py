@@ -1,0 +1,46 @@
+"""
+``riskcast-server backup FILE`` copies a store that may be in use; ``restore FILE`` puts a copy in its place.
+"""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from omen_rpc.program import OK, USAGE, loaded
+from omen_rpc.settings import SettingsRefused
+from riskcast_server.settings import PROGRAM, RiskCastSettings
+from riskcast_server.store import StoreError, backup_store, restore_store
+
+COMMANDS = ("backup", "restore")
+FAILED = 1
+
+
+def run(arguments: Sequence[str]) -> int:
+    """
+    Run one of the two commands and return its exit code: 1 when it could not be done, 2 when the line makes no sense.
+    """
+    command, *rest = arguments
+    files = [each for each in rest[:1] if not each.startswith("-")]
+    if not files:
+        return tell(f"{command} wants a file: {PROGRAM.name} {command} FILE [--store URL]", USAGE)
+    try:
+        store = loaded(PROGRAM, RiskCastSettings, rest[1:]).settings.store
+    except SettingsRefused as error:
+        return tell(str(error), USAGE)
+    try:
+        if command == "backup":
+            asyncio.run(backup_store(store, Path(files[0])))
+            return tell(f"{files[0]} holds what {store} held", OK)
+        epoch = asyncio.run(restore_store(store, Path(files[0])))
+        return tell(f"{store} holds what {files[0]} held, in the epoch {epoch}; the next reconcile brings the rest", OK)
+    except (StoreError, OSError) as error:
+        return tell(f"{command}: {error}", FAILED)
+
+
+def tell(text: str, code: int) -> int:
+    """
+    Say what happened on stderr and return *code*.
+    """
+    print(f"{PROGRAM.name}: {text}", file=sys.stderr)  # noqa: T201 - a command's answer
+    return code

@@ -1,0 +1,228 @@
+"""
+The way in: each signal is stored once, and every duplicate is told its first ack.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from omen.v1.signal_pb2 import SignalEvent
+from omen_rpc import metrics
+from omen_rpc.errors import CallError, Reason, Violation, fault, invalid_fields, item_error
+from omen_rpc.metadata import ACK_ID, IDEMPOTENCY_KEY, first
+from omen_rpc.signal_codec import SIGNAL_BYTES_MAX, CodecError, content_digest, recognise
+from omen_rpc.signal_rules import REQUEST_ID_CHARS_MAX, check_event, check_line
+from riskcast.v1 import ingest_service_pb2 as pb
+from riskcast.v1.ingest_service_pb2_grpc import IngestServiceServicer
+from riskcast_server.store import INDEX_MAX, ORIGIN_NAMES, Arrival, Receipt, SignalStore
+
+BATCH_ITEMS_MAX = 500
+SCHEMA_MAJOR = "1"
+
+
+@dataclass(slots=True)
+class Counts:
+    """
+    What this process has taken and refused since it started.
+    """
+
+    started_at: Timestamp
+    accepted: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    refused: int = 0
+
+
+class Ingest(IngestServiceServicer):
+    """
+    Answers Ingest and IngestBatch. What is durable and what is known already, the store decides.
+    """
+
+    def __init__(self, signals: SignalStore) -> None:
+        self._signals = signals
+        started_at = Timestamp()
+        started_at.GetCurrentTime()
+        self.counts = Counts(started_at)
+
+    async def Ingest(self, request: pb.IngestRequest, context: Any) -> pb.IngestResponse:
+        """
+        Store one signal; ALREADY_EXISTS with the original receipt when it is known.
+        """
+        origin = origin_of(request.origin)
+        key = first(context.invocation_metadata() or (), IDEMPOTENCY_KEY)
+        try:
+            check_key(key, request.signal.signal_id)
+            arrival = arrive(request.signal, request.request_id, origin, "")
+        except CallError:
+            self._refused(origin)
+            raise
+        (receipt,) = await self._keep([arrival])
+        if receipt.duplicate:
+            raise already_ingested(receipt)
+        return pb.IngestResponse(ack_id=receipt.ack_id, processed_at=receipt.processed_at)
+
+    async def IngestBatch(self, request: pb.IngestBatchRequest, _context: object) -> pb.IngestBatchResponse:
+        """
+        Store several signals; what is wrong with one touches none of the others.
+        """
+        if not 1 <= len(request.items) <= BATCH_ITEMS_MAX:
+            raise invalid_fields(
+                [Violation("items", f"has {len(request.items)} entries, 1 to {BATCH_ITEMS_MAX} may be")]
+            )
+        origin = origin_of(request.origin)
+        results = [pb.IngestBatchResult() for _ in request.items]
+        arrivals: list[Arrival] = []
+        taken: list[pb.IngestBatchResult] = []
+        for at, item in enumerate(request.items):
+            try:
+                arrivals.append(arrive(item.signal, item.request_id, origin, f"items[{at}]."))
+                taken.append(results[at])
+            except CallError as error:
+                self._refused(origin)
+                results[at].error.CopyFrom(item_error(error))
+        if arrivals:
+            for result, receipt in zip(taken, await self._keep(arrivals), strict=True):
+                tell(result, receipt)
+        return pb.IngestBatchResponse(results=results)
+
+    async def _keep(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
+        """
+        Put *arrivals* into the store and count what became of them.
+
+        A digest that OMEN sent is believed for a signal that is new. For one that is known it is computed again, so
+        that other content under a borrowed digest is a conflict all the same.
+        """
+        receipts = await self._signals.put(arrivals)
+        doubted: dict[int, Arrival] = {}
+        for at, (arrival, receipt) in enumerate(zip(arrivals, receipts, strict=True)):
+            if (
+                receipt.duplicate
+                and not receipt.content_conflict
+                and arrival.content_digest == arrival.event.content_digest
+            ):
+                true = content_digest(arrival.event)
+                if true != receipt.content_digest:
+                    doubted[at] = Arrival(arrival.event, true, arrival.origin, arrival.request_id)
+        if doubted:
+            for at, receipt in zip(doubted, await self._signals.put(list(doubted.values())), strict=True):
+                receipts[at] = receipt
+        for arrival, receipt in zip(arrivals, receipts, strict=True):
+            self._count(arrival, receipt)
+        return receipts
+
+    def _count(self, arrival: Arrival, receipt: Receipt) -> None:
+        outcome = "accepted"
+        if receipt.duplicate:
+            outcome = "conflict" if receipt.content_conflict else "duplicate"
+            self.counts.duplicates += 1
+            self.counts.conflicts += receipt.content_conflict
+        else:
+            self.counts.accepted += 1
+        metrics.INGEST_SIGNALS.labels(ORIGIN_NAMES[arrival.origin], outcome).inc()
+
+    def _refused(self, origin: pb.IngestOrigin.ValueType) -> None:
+        self.counts.refused += 1
+        metrics.INGEST_SIGNALS.labels(ORIGIN_NAMES[origin], "refused").inc()
+
+
+def origin_of(value: pb.IngestOrigin.ValueType) -> pb.IngestOrigin.ValueType:
+    """
+    Return on which way a signal comes; one that does not say comes directly.
+    """
+    if value == pb.INGEST_ORIGIN_UNSPECIFIED:
+        return pb.INGEST_ORIGIN_DIRECT
+    if value not in ORIGIN_NAMES:
+        raise invalid_fields([Violation("origin", f"is {value}, none of {', '.join(sorted(ORIGIN_NAMES.values()))}")])
+    return value
+
+
+def check_key(key: str, signal_id: str) -> None:
+    """
+    Raise unless the idempotency key, when there is one, is the signal's id.
+    """
+    if key and key != signal_id:
+        raise fault(
+            Reason.ERROR_REASON_IDEMPOTENCY_KEY_MISMATCH,
+            f"The key is {key!r}, the signal {signal_id!r}.",
+            metadata={"idempotency_key": key, "signal_id": signal_id},
+        )
+
+
+def arrive(event: SignalEvent, request_id: str, origin: pb.IngestOrigin.ValueType, path: str) -> Arrival:
+    """
+    Return a signal fit for the store, or raise what is wrong with it; *path* leads to it in the request.
+    """
+    if event.ByteSize() > SIGNAL_BYTES_MAX:
+        size = {"signal_id": event.signal_id, "size_bytes": event.ByteSize(), "size_bytes_max": SIGNAL_BYTES_MAX}
+        raise fault(Reason.ERROR_REASON_SIGNAL_TOO_LARGE, metadata=size)
+    if event.schema_version and event.schema_version.partition(".")[0] != SCHEMA_MAJOR:
+        versions = {"schema_version": event.schema_version, "supported": f"{SCHEMA_MAJOR}.x"}
+        raise fault(Reason.ERROR_REASON_SCHEMA_VERSION_UNSUPPORTED, metadata=versions)
+    try:
+        event = recognise(event)
+    except CodecError as error:
+        raise invalid_fields([Violation(f"{path}signal.{error.path}", error.problem)]) from None
+    violations = [
+        *check_event(event, f"{path}signal"),
+        *check_line(request_id, REQUEST_ID_CHARS_MAX, f"{path}request_id"),
+    ]
+    violations += [
+        Violation(f"{path}signal.{name}", f"is above {INDEX_MAX}")
+        for name in ("ledger_index", "ledger_sequence")
+        if getattr(event, name) > INDEX_MAX
+    ]
+    if violations:
+        raise invalid_fields(violations)
+    believed = event.content_digest if origin != pb.INGEST_ORIGIN_DIRECT else ""
+    return Arrival(event, believed or content_digest(event), origin, request_id)
+
+
+def tell(result: pb.IngestBatchResult, receipt: Receipt) -> None:
+    """
+    Write what became of one item into its result.
+    """
+    if receipt.duplicate:
+        result.duplicate.CopyFrom(detail_of(receipt))
+    else:
+        result.accepted.ack_id = receipt.ack_id
+        result.accepted.processed_at.CopyFrom(receipt.processed_at)
+
+
+def detail_of(receipt: Receipt) -> pb.SignalAlreadyIngested:
+    """
+    Return the original receipt as a duplicate's sender gets it.
+    """
+    return pb.SignalAlreadyIngested(
+        receipt=pb.Receipt(
+            signal_id=receipt.signal_id,
+            ack_id=receipt.ack_id,
+            processed_at=receipt.processed_at,
+            origin=receipt.origin,
+            request_id=receipt.request_id,
+        ),
+        content_conflict=receipt.content_conflict,
+    )
+
+
+def already_ingested(receipt: Receipt) -> CallError:
+    """
+    Make the error that tells a duplicate's sender the original ack: in the details, in the text, and in a trailer.
+    """
+    conflict = receipt.content_conflict
+    reason = Reason.ERROR_REASON_SIGNAL_CONTENT_CONFLICT if conflict else Reason.ERROR_REASON_SIGNAL_ALREADY_INGESTED
+    but = ", with other content" if conflict else ""
+    return fault(
+        reason,
+        f"{receipt.signal_id} is stored already{but}; its ack_id is {receipt.ack_id}.",
+        metadata={
+            "signal_id": receipt.signal_id,
+            "ack_id": receipt.ack_id,
+            "processed_at": receipt.processed_at.ToJsonString(),
+            "origin": ORIGIN_NAMES[receipt.origin],
+            "request_id": receipt.request_id,
+        },
+        details=[detail_of(receipt)],
+        trailers={ACK_ID: receipt.ack_id},
+    )

@@ -1,0 +1,70 @@
+"""
+How much a store takes on at once, how long it waits, and where its time and its acks come from.
+"""
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+Clock: TypeAlias = Callable[[], datetime]
+NewAck: TypeAlias = Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLimits:
+    """
+    Limits of both engines, then those of SQLite, then those of PostgreSQL.
+
+    Puts share a transaction up to `group_signals_max`; one that has more by itself gets one of its own.
+    """
+
+    group_signals_max: int = 256
+    waiting_signals_max: int = 8192
+    waiting_bytes_max: int = 64 * 1024 * 1024
+    attempts_max: int = 5
+
+    readers_max: int = 4
+    busy_timeout_ms: int = 10_000
+
+    connections_max: int = 2 * (os.cpu_count() or 1)
+    connect_timeout_s: float = 10.0
+    statement_timeout_s: float = 30.0
+    lock_timeout_s: float = 10.0
+    idle_in_transaction_timeout_s: float = 30.0
+    # 0 behind a PgBouncer that pools transactions: a statement prepared on one connection is unknown to the next.
+    statement_cache_size: int = 100
+
+
+def utc_now() -> datetime:
+    """
+    Return the time it is.
+    """
+    return datetime.now(UTC)
+
+
+class AckDraw:
+    """
+    Draws acks that nobody was given before, each above the last, so that their index grows at its end alone.
+
+    An ack is 44 bits of milliseconds since 1970 and 20 that begin at random in each of them. Another process may draw
+    the same: the column is unique, and an ack that was had is drawn again.
+    """
+
+    def __init__(self, now: Clock) -> None:
+        self._now = now
+        self._at_ms = 0
+        self._last = 0
+
+    def __call__(self) -> str:
+        """
+        Draw one.
+        """
+        at_ms = int(self._now().timestamp() * 1000)
+        self._last += 1
+        if at_ms > self._at_ms:
+            self._at_ms = at_ms
+            self._last = max(self._last, at_ms << 20 | secrets.randbits(20))
+        return f"riskcast-ack-{self._last:016x}"

@@ -1,0 +1,52 @@
+"""
+The default engine: one SQLite file, one server.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from riskcast_server.store import Store
+from riskcast_server.store.errors import StoreFailed
+from riskcast_server.store.limits import Clock, NewAck, StoreLimits
+from riskcast_server.store.sqlite.connection import connect_writer, scalar, translated
+from riskcast_server.store.sqlite.database_file import make_private, owned
+from riskcast_server.store.sqlite.positions import SqlitePositions
+from riskcast_server.store.sqlite.readers import Readers
+from riskcast_server.store.sqlite.schema import migrate, migrations
+from riskcast_server.store.sqlite.signals import SqliteSignals
+from riskcast_server.store.sqlite.writer import Writer
+
+# The first with STRICT tables and RETURNING; nothing newer is used.
+VERSION_MIN: Final = (3, 37, 0)
+
+
+@asynccontextmanager
+async def open_sqlite(path: Path, limits: StoreLimits, now: Clock, ack: NewAck) -> AsyncIterator[Store]:
+    """
+    Open the database at *path*, alone: see `open_store`.
+    """
+    async with AsyncExitStack() as stack:
+        stack.enter_context(owned(path))
+        await asyncio.to_thread(make_private, path)
+        with translated():
+            connection = await connect_writer(path, limits.busy_timeout_ms)
+            try:
+                version = str(await scalar(connection, "SELECT sqlite_version()"))
+                _refuse_older(version)
+                await migrate(connection, migrations())
+            except BaseException:
+                await connection.close()
+                raise
+        writer = Writer(connection, path, limits, now, ack)
+        stack.push_async_callback(writer.close)
+        readers = Readers(path, limits.busy_timeout_ms, limits.readers_max)
+        stack.push_async_callback(readers.close)
+        yield Store(SqliteSignals(writer, readers), SqlitePositions(writer, readers), f"SQLite {version}")
+
+
+def _refuse_older(version: str) -> None:
+    if tuple(map(int, version.split("."))) < VERSION_MIN:
+        raise StoreFailed(f"SQLite {version} is older than {'.'.join(map(str, VERSION_MIN))}")

@@ -1,0 +1,38 @@
+"""
+The `omen` command as a user would run it, from this tree.
+"""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.processes import tree_environment
+
+OMEN = Path(sys.executable).parent / "omen"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """
+    How a command ended.
+    """
+
+    code: int
+    out: str
+    err: str
+
+
+def omen(*arguments: str | Path, **environment: str) -> Ended:
+    """
+    Run the command to its end.
+    """
+    done = subprocess.run(
+        [OMEN, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env=tree_environment() | environment,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,80 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from omen_cli.bench.figures import percentiles_ms
+from tests.clients.command import omen
+
+
+def test_every_case_is_measured_and_nothing_is_left(tmp_path: Path) -> None:
+    """
+    Each case has its rate, latencies, syncs and bytes, the machine stands beside them, and nothing is left behind.
+    """
+    ended = omen("bench", "ledger", "--seconds", "1", "--dir", tmp_path, "-o", "json")
+    assert ended.code == 0, ended
+    told = json.loads(ended.out)
+    appended = [figure for figure in told["figures"] if figure["p50_ms"] is not None]
+    assert [figure["producers"] for figure in appended if figure["case"] == "append"] == [1, 8, 32, 256]
+    for figure in appended:
+        assert figure["p50_ms"] <= figure["p90_ms"] <= figure["p99_ms"] <= figure["p999_ms"]
+        assert figure["bytes_per_record"] > 100
+        assert figure["rate_per_s"] > 0
+    [single] = [figure for figure in appended if figure["case"] == "append, a sync each"]
+    assert single["syncs_per_record"] >= 1
+    assert {figure["case"] for figure in told["figures"]} >= {"full scan", "verify", "segment roll", "signal events"}
+    assert {figure["payload"] for figure in told["figures"]} == {"json", "protobuf"}
+    assert told["times_a_sync_each"] > 0
+    assert {"sync_mode", "processor", "cores", "file_system", "python"} <= told.keys()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_table_says_what_it_depends_on(tmp_path: Path) -> None:
+    """
+    Text has a line a case, and the sync mode and the machine below.
+    """
+    ended = omen("bench", "ledger", "--seconds", "0.5", "--dir", tmp_path)
+    assert ended.code == 0
+    assert "sync mode" in ended.out
+    assert "file system" in ended.out
+
+
+@pytest.mark.parametrize("line", [("--seconds", "0"), ("--dir", "/nowhere/at/all")])
+def test_what_makes_no_sense_is_refused(line: tuple[str, str]) -> None:
+    """
+    Exit 2 without a time or a directory.
+    """
+    assert omen("bench", "ledger", *line).code == 2
+
+
+def test_percentiles_are_of_the_calls() -> None:
+    """
+    Of the latencies 1 to 1000 ms half do not exceed 501, and one in a thousand is the longest.
+    """
+    found = percentiles_ms([number / 1000 for number in range(1, 1001)])
+    assert {name: round(value) for name, value in found.items()} == {
+        "p50_ms": 501,
+        "p90_ms": 901,
+        "p99_ms": 991,
+        "p999_ms": 1000,
+    }
+    assert percentiles_ms([0.001])["p999_ms"] == 1.0
+
+
+def test_every_case_of_ingest_is_measured_and_nothing_is_left(tmp_path: Path) -> None:
+    """
+    `omen bench ingest` measures its nine cases against a server of its own, with the ratios and the machine beside.
+    """
+    ended = omen("bench", "ingest", "--seconds", "2", "--dir", tmp_path, "-o", "json")
+    assert ended.code == 0, ended
+    told = json.loads(ended.out)
+    cases = [(figure["case"], figure["producers"]) for figure in told["figures"]]
+    assert cases[:3] == [("echo", 64), ("raw unary", 64), ("coalesced", 1)]
+    assert len(cases) == 9
+    for figure in told["figures"]:
+        assert figure["p50_ms"] <= figure["p90_ms"] <= figure["p99_ms"] <= figure["p999_ms"]
+        assert figure["records"] > 0
+    assert told["raw_unary_to_echo"] > 0
+    assert told["coalesced_64_to_raw_unary"] > 0
+    assert told["store"] == "sqlite"
+    assert list(tmp_path.iterdir()) == []
