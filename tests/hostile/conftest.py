@@ -58,7 +58,7 @@ def arguments(keys: Path) -> tuple[str, ...]:
     """
     Return how servers are started here.
     """
-    return ("--riskcast=127.0.0.1:9", f"--api-keys-file={keys}", *TIMEOUTS)
+    return (f"--data-dir={keys.parent}", "--riskcast=127.0.0.1:9", f"--api-keys-file={keys}", *TIMEOUTS)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
