@@ -58,17 +58,23 @@ def arguments(keys: Path) -> tuple[str, ...]:
     """
     Return how servers are started here.
     """
-    return ("--riskcast=127.0.0.1:9", f"--api-keys-file={keys}", *TIMEOUTS)
+    return (f"--data-dir={keys.parent}", "--riskcast=127.0.0.1:9", f"--api-keys-file={keys}", *TIMEOUTS)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def process(
-    root: Path, arguments: tuple[str, ...], pytestconfig: pytest.Config, request: pytest.FixtureRequest
+    root: Path,
+    arguments: tuple[str, ...],
+    tmp_path_factory: pytest.TempPathFactory,
+    pytestconfig: pytest.Config,
+    request: pytest.FixtureRequest,
 ) -> AsyncIterator[ServerProcess]:
     """
     Run one server for the tests of a module. It ends holding no more than after its first calls, and drains.
     """
-    async with running("omen-server", *arguments, cwd=root) as server:
+    # A ledger of its own: some tests start a second server, and a ledger has one.
+    own = f"--data-dir={tmp_path_factory.mktemp('module')}"
+    async with running("omen-server", *arguments, own, cwd=root) as server:
         async with caller(server.address) as normal:
             for _ in range(50):  # What a server takes for its first calls is no leak.
                 await normal.call()

@@ -139,7 +139,8 @@ async def secure(
     """
     place = tmp_path_factory.mktemp("tls")
     cert, key = certificate(place)
-    async with running("omen-server", *arguments, f"--tls-cert={cert}", f"--tls-key={key}", cwd=root) as server:
+    own = (f"--data-dir={place}", f"--tls-cert={cert}", f"--tls-key={key}")
+    async with running("omen-server", *arguments, *own, cwd=root) as server:
         trust = ssl.create_default_context(cafile=str(cert))
         trust.set_alpn_protocols(["h2"])
         yield server, trust
