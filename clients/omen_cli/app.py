@@ -10,7 +10,7 @@ import inspect
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cyclopts import App, CycloptsError
@@ -131,8 +131,20 @@ def finish(result: Any) -> int:
     Return the exit code of a verb, awaiting it first when it is one that talks to a server.
     """
     if inspect.iscoroutine(result):
-        result = asyncio.run(result)
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            result = runner.run(result)
     return int(result or exits.OK)
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """
+    Return what makes the event loop: uvloop where the servers' extra has brought it.
+    """
+    try:
+        import uvloop  # noqa: PLC0415 - Linux only, and not a dependency of the command
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def failed_call(form: str, error: CallError) -> int:
