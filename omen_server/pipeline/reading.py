@@ -67,7 +67,9 @@ def read(raw: RawSignalEvent, rules: Ruleset) -> Reading:
     description = rules.lexicon.find(words_of(prose)) if prose else NOWHERE
     position = position_of(raw)
     nearest = nearest_of(position, rules.places.chokepoints) if position else None
-    chokepoints = {place for text in (title, description) for found in text.get("chokepoint", {}).values() for place in found}
+    chokepoints = {
+        place for text in (title, description) for found in text.get("chokepoint", {}).values() for place in found
+    }
     ports = {port for text in (title, description) for found in text.get("port", {}).values() for port in found}
     if nearest and nearest[1] <= rules.geographic.near_km:
         chokepoints.add(nearest[0].id)

@@ -13,7 +13,6 @@ from hashlib import sha256
 import orjson
 
 from omen.v1.signal_pb2 import RawSignalEvent
-from omen_rpc.json_values import write_double
 from omen_server.pipeline.attribute import ns_of_moment, text_of
 from omen_server.pipeline.history import EMPTY, History, Series
 from omen_server.pipeline.profiles import Kind
@@ -152,11 +151,10 @@ def of_batch(
 
 
 def _series_written(series: Series) -> list[list[object]]:
-    return [[point.observed_ns, write_double(point.probability)] for point in sorted(set(series))]
+    return [[point.observed_ns, repr(point.probability)] for point in sorted(set(series))]
 
 
 def _peer_written(peer: Peer) -> list[object]:
-    position = [write_double(degrees) for degrees in peer.position or ()]
     return [
         peer.source,
         peer.source_event_id,
@@ -165,7 +163,7 @@ def _peer_written(peer: Peer) -> list[object]:
         peer.kind,
         " ".join(sorted(peer.words)),
         list(peer.chokepoints),
-        position,
+        [repr(degrees) for degrees in peer.position or ()],
         peer.domain,
         peer.url,
         peer.licence,
