@@ -32,10 +32,10 @@ def anomaly(reading: Reading, rules: Ruleset, snapshot: Snapshot) -> RuleVerdict
     names = [name for name, _ in found]
     said = {"points": points, "points_refused": limits.points_refused, "samples": float(len(earlier))}
     if points >= limits.points_refused:
-        return rejected(1 - points, f"Odd about the price: {', '.join(sorted(names))}", names, **said)
+        return rejected(1 - points, f"Odd about the price: {', '.join(sorted(names))}", names, numbers=said)
     if names:
-        return passed(1 - points, f"A little odd about the price: {', '.join(sorted(names))}", names, **said)
-    return passed(1.0, "Nothing is odd about the price", **said)
+        return passed(1 - points, f"A little odd about the price: {', '.join(sorted(names))}", names, numbers=said)
+    return passed(1.0, "Nothing is odd about the price", numbers=said)
 
 
 def _oddities(reading: Reading, limits: Anomaly) -> Iterator[tuple[str, float]]:

@@ -29,9 +29,7 @@ def cross_source(reading: Reading, rules: Ruleset, snapshot: Snapshot) -> RuleVe
         boost / rules.cross_source.boost_max,
         f"Told by {len(voices)} sources",
         voices,
-        sources=float(len(voices)),
-        likeness=closest,
-        boost=boost,
+        numbers={"sources": float(len(voices)), "likeness": closest, "boost": boost},
     )
 
 

@@ -8,7 +8,7 @@ from omen.v1.signal_pb2 import RuleVerdict
 from omen_server.pipeline.attribute import field_of, ns_of
 from omen_server.pipeline.profiles import Kind
 from omen_server.pipeline.reading import Reading
-from omen_server.pipeline.rules.verdict import not_applicable, passed, rejected, rounded
+from omen_server.pipeline.rules.verdict import Numbers, not_applicable, passed, rejected, rounded
 from omen_server.pipeline.ruleset import Ruleset
 from omen_server.pipeline.snapshot import Snapshot
 from omen_server.pipeline.thresholds import Liquidity
@@ -25,13 +25,14 @@ def market_state(reading: Reading, rules: Ruleset, snapshot: Snapshot) -> RuleVe
     if reading.kind is not Kind.MARKET:
         return not_applicable(NO_MARKET)
     market = reading.raw.market
-    for flag, refused, reason in (
-        ("closed", True, "The market is closed"),
-        ("archived", True, "The market is archived"),
-        ("accepting_orders", False, "The market takes no orders"),
-        ("active", False, "The market is not active"),
+    for refused, reason in (
+        (market.closed, "The market is closed"),
+        (market.archived, "The market is archived"),
+        # What a source does not say is not held against the market.
+        (market.HasField("accepting_orders") and not market.accepting_orders, "The market takes no orders"),
+        (market.HasField("active") and not market.active, "The market is not active"),
     ):
-        if market.HasField(flag) and getattr(market, flag) is refused:
+        if refused:
             return rejected(0.0, reason)
     if market.HasField("end_at") and ns_of(market.end_at) < snapshot.as_of_ns:
         return rejected(0.0, "The market's end lies in the past")
@@ -39,7 +40,7 @@ def market_state(reading: Reading, rules: Ruleset, snapshot: Snapshot) -> RuleVe
         return rejected(0.0, "The market's outcomes are not exactly Yes and No")
     if not reading.raw.HasField("probability"):
         return rejected(0.0, "The market says no price")
-    return passed(1.0, "The market trades", probability=reading.raw.probability)
+    return passed(1.0, "The market trades", numbers={"probability": reading.raw.probability})
 
 
 def liquidity(reading: Reading, rules: Ruleset, _: Snapshot) -> RuleVerdict:
@@ -50,15 +51,15 @@ def liquidity(reading: Reading, rules: Ruleset, _: Snapshot) -> RuleVerdict:
         return not_applicable(NO_MARKET)
     limits, market = rules.liquidity, reading.raw.market
     money, volume, spread = field_of(market, "liquidity_usd"), field_of(market, "volume_usd"), spread_of(reading)
-    said = {"liquidity_usd": money, "volume_usd": volume, "spread": spread, "liquidity_usd_min": limits.usd_min}
+    said: Numbers = {"liquidity_usd": money, "volume_usd": volume, "spread": spread, "liquidity_usd_min": limits.usd_min}
     if money is None:
-        return rejected(0.0, "The market does not say its liquidity", **said)
+        return rejected(0.0, "The market does not say its liquidity", numbers=said)
     score = score_of(money, volume, spread, limits)
     if money < limits.usd_min:
-        return rejected(score, f"Liquidity of {money:.2f} USD is below {limits.usd_min:.2f}", **said)
+        return rejected(score, f"Liquidity of {money:.2f} USD is below {limits.usd_min:.2f}", numbers=said)
     if spread is not None and spread > limits.spread_max:
-        return rejected(score, f"A spread of {spread:.3f} is above {limits.spread_max:.2f}", **said)
-    return passed(score, f"Liquidity of {money:.2f} USD", **said)
+        return rejected(score, f"A spread of {spread:.3f} is above {limits.spread_max:.2f}", numbers=said)
+    return passed(score, f"Liquidity of {money:.2f} USD", numbers=said)
 
 
 def score_of(money: float, volume: float | None, spread: float | None, limits: Liquidity) -> float:

@@ -26,7 +26,7 @@ def sanity(reading: Reading, rules: Ruleset, snapshot: Snapshot) -> RuleVerdict:
     if faults:
         return rejected(0.0, "; ".join(faults))
     ahead_s = (reading.observed_ns - snapshot.as_of_ns) / SECOND_NS
-    return passed(1.0, "The event is well formed", ahead_s=ahead_s, ahead_s_max=limits.ahead_s_max)
+    return passed(1.0, "The event is well formed", numbers={"ahead_s": ahead_s, "ahead_s_max": limits.ahead_s_max})
 
 
 def _faults(reading: Reading, limits: Sanity, snapshot: Snapshot) -> Iterator[str]:

@@ -18,10 +18,10 @@ def semantic(reading: Reading, rules: Ruleset, _: Snapshot) -> RuleVerdict:
     said = {"groups": float(len(groups)), "matches": float(len(matches)), "score_min": limits.score_min}
     off_topic = reading.phrases("off_topic")
     if off_topic and not reading.meanings("chokepoint"):
-        return rejected(score, f"About something else: {', '.join(off_topic[:5])}", off_topic, **said)
+        return rejected(score, f"About something else: {', '.join(off_topic[:5])}", off_topic, numbers=said)
     if score < limits.score_min:
-        return rejected(score, "Too little of it is about trade and what disturbs it", matches, **said)
-    return passed(score, f"About {', '.join(groups)}", matches, **said)
+        return rejected(score, "Too little of it is about trade and what disturbs it", matches, numbers=said)
+    return passed(score, f"About {', '.join(groups)}", matches, numbers=said)
 
 
 def score_of(reading: Reading, rules: Ruleset) -> float:

@@ -8,7 +8,7 @@ from omen.v1.signal_pb2 import RuleVerdict
 from omen_server.pipeline.attribute import number_of, text_of
 from omen_server.pipeline.profiles import Kind
 from omen_server.pipeline.reading import Reading
-from omen_server.pipeline.rules.verdict import not_applicable, passed, rejected
+from omen_server.pipeline.rules.verdict import Numbers, not_applicable, passed, rejected
 from omen_server.pipeline.ruleset import Ruleset
 from omen_server.pipeline.snapshot import Snapshot
 
@@ -30,7 +30,7 @@ def _vessels(reading: Reading, rules: Ruleset) -> RuleVerdict:
     if mmsi and not (len(mmsi) == limits.mmsi_digits and mmsi.isascii() and mmsi.isdigit()):
         return rejected(0.0, f"The MMSI does not have {limits.mmsi_digits} digits")
     congestion, delay = finite(reading, "congestion_ratio"), finite(reading, "delay_ratio")
-    said = {"congestion_ratio": congestion, "delay_ratio": delay}
+    said: Numbers = {"congestion_ratio": congestion, "delay_ratio": delay}
     if congestion is None and delay is None:
         return rejected(0.0, "One ship's position says nothing of the traffic")
     scores = {
@@ -39,8 +39,8 @@ def _vessels(reading: Reading, rules: Ruleset) -> RuleVerdict:
     }
     matches = [name for name, score in scores.items() if score > 0]
     if not matches:
-        return rejected(0.0, "The traffic is as usual", **said)
-    return passed(max(scores.values()), f"Unusual {' and '.join(matches)}", matches, **said)
+        return rejected(0.0, "The traffic is as usual", numbers=said)
+    return passed(max(scores.values()), f"Unusual {' and '.join(matches)}", matches, numbers=said)
 
 
 def score_of(ratio: float | None, least: float, span: float) -> float:
@@ -55,8 +55,8 @@ def _transits(reading: Reading, rules: Ruleset) -> RuleVerdict:
     if change is None:
         return rejected(0.0, "Nothing says how many ships pass as a rule")
     if change > limits.change_pct:
-        return rejected(0.0, f"The week's mean changed by {change:.1f} %", change_pct=change)
-    return passed(-change / 100, f"The week's mean fell by {-change:.1f} %", ["disruption"], change_pct=change)
+        return rejected(0.0, f"The week's mean changed by {change:.1f} %", numbers={"change_pct": change})
+    return passed(-change / 100, f"The week's mean fell by {-change:.1f} %", ["disruption"], numbers={"change_pct": change})
 
 
 def change_of(reading: Reading) -> float | None:

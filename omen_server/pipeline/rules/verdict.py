@@ -2,13 +2,18 @@
 What a rule answers. Its name and version are put on by the validator.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import isfinite
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
 from omen.v1 import signal_pb2
 from omen.v1.signal_pb2 import RuleVerdict
 
 DIGITS = 4
+
+Numbers: TypeAlias = Mapping[str, float | None]
+NONE: Final[Numbers] = MappingProxyType({})
 
 
 def rounded(value: float) -> float:
@@ -18,18 +23,18 @@ def rounded(value: float) -> float:
     return round(min(1.0, max(0.0, value)), DIGITS) + 0.0
 
 
-def passed(score: float, reason: str, matches: Iterable[str] = (), **parameters: float | None) -> RuleVerdict:
+def passed(score: float, reason: str, matches: Iterable[str] = (), numbers: Numbers = NONE) -> RuleVerdict:
     """
     Return that the rule lets the event through.
     """
-    return _verdict(signal_pb2.RULE_STATUS_PASSED, score, reason, matches, parameters)
+    return _verdict(signal_pb2.RULE_STATUS_PASSED, score, reason, matches, numbers)
 
 
-def rejected(score: float, reason: str, matches: Iterable[str] = (), **parameters: float | None) -> RuleVerdict:
+def rejected(score: float, reason: str, matches: Iterable[str] = (), numbers: Numbers = NONE) -> RuleVerdict:
     """
     Return that the rule says no.
     """
-    return _verdict(signal_pb2.RULE_STATUS_REJECTED, score, reason, matches, parameters)
+    return _verdict(signal_pb2.RULE_STATUS_REJECTED, score, reason, matches, numbers)
 
 
 def not_applicable(reason: str) -> RuleVerdict:
@@ -44,12 +49,12 @@ def _verdict(
     score: float,
     reason: str,
     matches: Iterable[str],
-    parameters: dict[str, float | None],
+    numbers: Numbers,
 ) -> RuleVerdict:
     # What is no number has no place in JSON, and says nothing that the reason does not.
-    numbers = {
-        name: round(value, 6) + 0.0 for name, value in parameters.items() if value is not None and isfinite(value)
+    finite = {
+        name: round(value, 6) + 0.0 for name, value in numbers.items() if value is not None and isfinite(value)
     }
     return RuleVerdict(
-        status=status, score=rounded(score), reason=reason, parameters=numbers, matches=sorted(set(matches))
+        status=status, score=rounded(score), reason=reason, parameters=finite, matches=sorted(set(matches))
     )
