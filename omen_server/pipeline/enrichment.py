@@ -18,6 +18,7 @@ from omen_server.pipeline.ruleset import Ruleset
 from omen_server.pipeline.snapshot import Peer, Snapshot, witness
 
 EVIDENCE_MAX = 20
+CATEGORY = "SIGNAL_CATEGORY_"
 YEARS = range(2000, 2100)
 
 
@@ -192,5 +193,5 @@ def routing_hints(context: SignalContext, category: str) -> list[str]:
     """
     Return names of topics that may want the signal.
     """
-    names = [f"category.{category.lower()}", f"scope.{context.scope.lower()}"]
+    names = [f"category.{category.removeprefix(CATEGORY).lower()}", f"scope.{context.scope.lower()}"]
     return few([*names, *(f"chokepoint.{name}" for name in context.chokepoints)])

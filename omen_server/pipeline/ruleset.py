@@ -34,8 +34,9 @@ RULES: Final = (
     ("traffic", "1.0.0"),
     ("cross_source", "1.0.0"),
     ("estimate", "1.0.0"),
-    ("confidence", "1.0.0"),
 )
+# What judges a signal that all of them let through.
+EMISSION: Final = ("confidence", "1.0.0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class Ruleset:
 
     version: str = "1.0.0"
     rules: tuple[tuple[str, str], ...] = RULES
+    emission: tuple[str, str] = EMISSION
     sources: Mapping[str, SourceProfile] = field(default_factory=lambda: MappingProxyType(SOURCES))
     sanity: thresholds.Sanity = field(default_factory=thresholds.Sanity)
     market: thresholds.Market = field(default_factory=thresholds.Market)

@@ -137,8 +137,7 @@ class Snapshot:
 
 def of_batch(
     as_of: datetime,
-    batch: Iterable[RawSignalEvent],
-    rules: Ruleset,
+    batch: Iterable[Reading],
     *,
     history: History = EMPTY,
     peers: Iterable[Peer] = (),
@@ -146,7 +145,7 @@ def of_batch(
     """
     Return the snapshot a batch is judged by: what was known before, and the batch itself.
     """
-    every = {*peers, *(peer_of(raw, rules) for raw in batch)}
+    every = {*peers, *map(witness, batch)}
     return Snapshot(as_of, history, tuple(sorted(every, key=lambda peer: (peer.order, _peer_written(peer)))))
 
 

@@ -73,22 +73,22 @@ def validate(
     """
     refused = False
     for name, version in rules.rules:
-        if name not in functions:
-            continue
         if refused and not explain:
             verdict = RuleVerdict(status=signal_pb2.RULE_STATUS_SKIPPED)
         else:
-            verdict = asked(functions[name], reading, rules, snapshot)
+            verdict = asked(functions, name, reading, rules, snapshot)
         verdict.name, verdict.version = name, version
         refused = refused or verdict.status in REFUSALS
         yield verdict
 
 
-def asked(rule: Rule, reading: Reading, rules: Ruleset, snapshot: Snapshot) -> RuleVerdict:
+def asked(
+    functions: Mapping[str, Rule], name: str, reading: Reading, rules: Ruleset, snapshot: Snapshot
+) -> RuleVerdict:
     """
-    Return what a rule says. One that fails refuses the event: a fault of ours must neither pass it nor stop the others.
+    Return what a rule says. One that fails, or that is not there, refuses the event: a fault of ours must neither pass it nor stop the others.
     """
     try:
-        return rule(reading, rules, snapshot)
+        return functions[name](reading, rules, snapshot)
     except Exception as error:  # noqa: BLE001  Whatever it is, the verdict says so and the event is refused.
         return RuleVerdict(status=signal_pb2.RULE_STATUS_ERROR, reason=f"The rule failed: {type(error).__name__}")

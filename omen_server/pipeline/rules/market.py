@@ -51,7 +51,12 @@ def liquidity(reading: Reading, rules: Ruleset, _: Snapshot) -> RuleVerdict:
         return not_applicable(NO_MARKET)
     limits, market = rules.liquidity, reading.raw.market
     money, volume, spread = field_of(market, "liquidity_usd"), field_of(market, "volume_usd"), spread_of(reading)
-    said: Numbers = {"liquidity_usd": money, "volume_usd": volume, "spread": spread, "liquidity_usd_min": limits.usd_min}
+    said: Numbers = {
+        "liquidity_usd": money,
+        "volume_usd": volume,
+        "spread": spread,
+        "liquidity_usd_min": limits.usd_min,
+    }
     if money is None:
         return rejected(0.0, "The market does not say its liquidity", numbers=said)
     score = score_of(money, volume, spread, limits)

@@ -25,7 +25,9 @@ def price_context(reading: Reading, rules: Ruleset, _: Snapshot) -> RuleVerdict:
     level = severity(change, score, rules)
     boost = rules.prices.boosts[level]
     reason = f"The move's severity is {NAMES[level]}"
-    return passed(level / 3, reason, numbers={"change_pct": change, "z_score": score, "severity": float(level), "boost": boost})
+    return passed(
+        level / 3, reason, numbers={"change_pct": change, "z_score": score, "severity": float(level), "boost": boost}
+    )
 
 
 def change_of(reading: Reading) -> float | None:

@@ -56,7 +56,9 @@ def _transits(reading: Reading, rules: Ruleset) -> RuleVerdict:
         return rejected(0.0, "Nothing says how many ships pass as a rule")
     if change > limits.change_pct:
         return rejected(0.0, f"The week's mean changed by {change:.1f} %", numbers={"change_pct": change})
-    return passed(-change / 100, f"The week's mean fell by {-change:.1f} %", ["disruption"], numbers={"change_pct": change})
+    return passed(
+        -change / 100, f"The week's mean fell by {-change:.1f} %", ["disruption"], numbers={"change_pct": change}
+    )
 
 
 def change_of(reading: Reading) -> float | None:

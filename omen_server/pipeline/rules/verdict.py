@@ -52,9 +52,7 @@ def _verdict(
     numbers: Numbers,
 ) -> RuleVerdict:
     # What is no number has no place in JSON, and says nothing that the reason does not.
-    finite = {
-        name: round(value, 6) + 0.0 for name, value in numbers.items() if value is not None and isfinite(value)
-    }
+    finite = {name: round(value, 6) + 0.0 for name, value in numbers.items() if value is not None and isfinite(value)}
     return RuleVerdict(
         status=status, score=rounded(score), reason=reason, parameters=finite, matches=sorted(set(matches))
     )
