@@ -56,18 +56,16 @@ def countries_of(reading: Reading, rules: Ruleset) -> set[str]:
     """
     Return the countries that the event, its place and its ports name.
     """
-    codes = {country.code for country in rules.places.countries}
     place = reading.raw.location
     said = {place.country.upper(), place.locode[:2].upper(), *(port[:2] for port in reading.ports)}
-    return {*reading.meanings("country"), *(said & codes)}
+    return {*reading.meanings("country"), *(said & rules.region_of.keys())}
 
 
 def regions_of(reading: Reading, rules: Ruleset) -> set[str]:
     """
     Return the regions of its chokepoints and countries.
     """
-    countries = countries_of(reading, rules)
-    regions = {country.region for country in rules.places.countries if country.code in countries}
+    regions = {rules.region_of[code] for code in countries_of(reading, rules)}
     for place in rules.places.chokepoints:
         if place.id in reading.chokepoints:
             regions.update(place.regions)
@@ -175,7 +173,7 @@ def evidence_of(reading: Reading, rules: Ruleset, snapshot: Snapshot) -> list[Ev
     )
     if raw.HasField("fetched_at"):
         own.fetched_at.CopyFrom(raw.fetched_at)
-    others = [peer for peer in same_event(me, rules, snapshot) if peer.voice != me.voice][: EVIDENCE_MAX - 1]
+    others = same_event(me, rules, snapshot)[: EVIDENCE_MAX - 1]
     every = {each.SerializeToString(deterministic=True): each for each in (own, *map(evidence_from, others))}
     return [every[key] for key in sorted(every)]
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import exp
 
+from omen.v1.signal_pb2 import RawSignalEvent
 from omen_server.pipeline.attribute import field_of, number_of, text_of
 from omen_server.pipeline.profiles import Kind
 from omen_server.pipeline.reading import Reading
@@ -18,6 +19,7 @@ from omen_server.pipeline.words import likeness
 
 MARKET_PRICE = "market_price"
 CONTEXT_ONLY = "context_only"
+AS_REPORTED = "as_reported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +43,30 @@ def estimate(reading: Reading, rules: Ruleset, snapshot: Snapshot) -> Estimate |
     """
     Return how likely the event is; nothing where its source gives no ground to say so.
     """
-    raw = reading.raw
+    raw, found = reading.raw, None
     match reading.kind:
         case Kind.MARKET:
-            price = field_of(raw, "probability")
-            return None if price is None else Estimate(price + 0.0, MARKET_PRICE)
+            found = _said(raw, MARKET_PRICE)
         case Kind.ALERT:
-            return _listed(rules.estimates.certainty, text_of(raw, "certainty"), "nws_certainty")
+            found = _listed(rules.estimates.certainty, text_of(raw, "certainty"), "nws_certainty")
         case Kind.DISASTER:
-            return _listed(rules.estimates.disaster_level, text_of(raw, "alert_level"), "gdacs_alert_level")
+            found = _listed(rules.estimates.disaster_level, text_of(raw, "alert_level"), "gdacs_alert_level")
         case Kind.QUAKE:
-            return _quake(reading, rules)
+            found = _quake(reading, rules)
         case Kind.NEWS:
-            return _news(reading, rules, snapshot)
+            found = _news(reading, rules, snapshot)
         case Kind.VESSELS | Kind.TRANSITS:
-            return _drop(reading, rules)
+            found = _drop(reading, rules)
         case Kind.PRICE | Kind.FREIGHT:
-            return Estimate(None, CONTEXT_ONLY)
+            found = Estimate(None, CONTEXT_ONLY)
         case Kind.OTHER:
-            said = field_of(raw, "probability")
-            return None if said is None else Estimate(said + 0.0, "as_reported")
+            found = _said(raw, AS_REPORTED)
+    return found
+
+
+def _said(raw: RawSignalEvent, method: str) -> Estimate | None:
+    said = field_of(raw, "probability")
+    return None if said is None else Estimate(said + 0.0, method)
 
 
 def _listed(table: Mapping[str, float], word: str, method: str) -> Estimate | None:
@@ -92,7 +98,8 @@ def domains_of(reading: Reading, rules: Ruleset, snapshot: Snapshot) -> list[str
     me = witness(reading)
     found = {me.domain} - {""}
     told = [me.words]
-    articles = (peer for peer in same_event(me, rules, snapshot) if peer.kind is Kind.NEWS)
+    others = [*same_event(me, rules, snapshot), *same_event(me, rules, snapshot, own_voice=True)]
+    articles = (peer for peer in others if peer.kind is Kind.NEWS)
     for peer in sorted(articles, key=lambda peer: (peer.order, peer.domain)):
         if peer.domain and all(likeness(peer.words, words) < rules.news.duplicate_likeness for words in told):
             found.add(peer.domain)

@@ -17,6 +17,7 @@ def explanation_of(
     input_hash: str,
     rules: Ruleset,
     snapshot: Snapshot,
+    *,
     verdicts: Sequence[RuleVerdict],
     derivation: ConfidenceDerivation,
     weighed: Sequence[Weighed],

@@ -112,6 +112,13 @@ class Ruleset:
         """
         return Lexicon(entries(self))
 
+    @cached_property
+    def region_of(self) -> Mapping[str, str]:
+        """
+        Each country's region by its code.
+        """
+        return {country.code: country.region for country in self.places.countries}
+
 
 def plain(value: Any) -> Any:
     """

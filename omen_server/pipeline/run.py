@@ -90,12 +90,16 @@ def judge(reading: Reading, rules: Ruleset, snapshot: Snapshot, *, explain: bool
     derivation = confidence(reading, rules, verdicts)
     verdicts.append(emission(derivation, rules))
     weighed = weigh(reading, rules)
-    explained = explanation_of(raw, input_hash, rules, snapshot, verdicts, derivation, weighed) if explain else None
-    found = estimate(reading, rules, snapshot)
+    explained = (
+        explanation_of(raw, input_hash, rules, snapshot, verdicts=verdicts, derivation=derivation, weighed=weighed)
+        if explain
+        else None
+    )
     rejected_by = first_refusal(verdicts)
-    if rejected_by or found is None:
+    found = None if rejected_by else estimate(reading, rules, snapshot)
+    if found is None:
         return Outcome(input_hash, None, tuple(verdicts), rejected_by, explained)
-    signal = signal_of(reading, rules, snapshot, found, weighed, derivation)
+    signal = signal_of(reading, rules, snapshot, found=found, weighed=weighed, derivation=derivation)
     signal.validation.extend(verdicts)
     return Outcome(input_hash, enveloped(signal, raw, input_hash, rules), tuple(verdicts), "", explained)
 
@@ -127,6 +131,7 @@ def signal_of(
     reading: Reading,
     rules: Ruleset,
     snapshot: Snapshot,
+    *,
     found: Estimate,
     weighed: list[Weighed],
     derivation: ConfidenceDerivation,

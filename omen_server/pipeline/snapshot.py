@@ -5,7 +5,7 @@ A batch is judged against one snapshot that holds all of it, so that no event's 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
@@ -81,7 +81,7 @@ class Snapshot:
     """
 
     as_of: datetime
-    history: History = EMPTY
+    history: History = field(default_factory=lambda: EMPTY)
     peers: tuple[Peer, ...] = ()
 
     def __post_init__(self) -> None:
@@ -106,22 +106,26 @@ class Snapshot:
         return "sha256:" + sha256(orjson.dumps(known, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     @cached_property
-    def at_chokepoint(self) -> Mapping[str, list[Peer]]:
+    def at_chokepoint(self) -> Mapping[str, Mapping[str, list[Peer]]]:
         """
-        The peers by the chokepoints they touch.
+        The peers by the chokepoints they touch, then by their voices.
         """
-        found: dict[str, list[Peer]] = {}
+        found: dict[str, dict[str, list[Peer]]] = {}
         for peer in self.peers:
             for chokepoint in peer.chokepoints:
-                found.setdefault(chokepoint, []).append(peer)
+                found.setdefault(chokepoint, {}).setdefault(peer.voice, []).append(peer)
         return found
 
     @cached_property
-    def placed(self) -> list[Peer]:
+    def placed(self) -> Mapping[str, list[Peer]]:
         """
-        The peers that have a position.
+        The peers that have a position, by their voices.
         """
-        return [peer for peer in self.peers if peer.position]
+        found: dict[str, list[Peer]] = {}
+        for peer in self.peers:
+            if peer.position:
+                found.setdefault(peer.voice, []).append(peer)
+        return found
 
     @cached_property
     def articles(self) -> Mapping[str, list[Peer]]:

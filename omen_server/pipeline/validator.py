@@ -86,7 +86,9 @@ def asked(
     functions: Mapping[str, Rule], name: str, reading: Reading, rules: Ruleset, snapshot: Snapshot
 ) -> RuleVerdict:
     """
-    Return what a rule says. One that fails, or that is not there, refuses the event: a fault of ours must neither pass it nor stop the others.
+    Return what a rule says. One that fails, or that is not there, refuses the event.
+
+    A fault of ours must neither pass an event nor stop the others.
     """
     try:
         return functions[name](reading, rules, snapshot)

@@ -95,12 +95,12 @@ GENERIC: Final = _phrases(
 CATEGORY_TERMS: Final = (
     ("GEOPOLITICAL", 3, _phrases(
         """annexation, armed conflict, ceasefire, coup, embargo, embargoes, geopolitical, invade, invades, invasion,
-        peace deal, sanction, sanctioned, sanctions, shadow fleet, truce, war, war risk, wars, trade war, trade wars"""
+        peace deal, red sea, sanction, sanctioned, sanctions, shadow fleet, truce, war, war risk, wars, trade war, trade wars"""
     )),
     ("GEOPOLITICAL", 2, _phrases(
         """airspace closure, annex, blockade, blockades, border, conflict, conflicts, diplomatic, escalation, export
         control, export controls, houthi, houthis, iran, military, military exercise, military exercises, nato,
-        naval blockade, nuclear deal, price cap, red sea, strait of hormuz, taiwan strait, treaty, troops, warship,
+        naval blockade, nuclear deal, price cap, strait of hormuz, taiwan strait, treaty, troops, warship,
         warships"""
     )),
     ("SECURITY", 3, _phrases(

@@ -2,7 +2,7 @@
 V10: does anybody else say so?
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from omen.v1.signal_pb2 import RuleVerdict
 from omen_server.pipeline.attribute import SECOND_NS
@@ -10,7 +10,7 @@ from omen_server.pipeline.reading import Reading
 from omen_server.pipeline.rules.verdict import not_applicable, passed, rounded
 from omen_server.pipeline.ruleset import Ruleset
 from omen_server.pipeline.snapshot import Peer, Snapshot, witness
-from omen_server.pipeline.sphere import distance_km, may_be_within
+from omen_server.pipeline.sphere import Position, distance_km, may_be_within
 from omen_server.pipeline.words import likeness
 
 
@@ -19,7 +19,7 @@ def cross_source(reading: Reading, rules: Ruleset, snapshot: Snapshot) -> RuleVe
     Count the sources that tell of the same event. No source is its own witness, and nothing is refused here.
     """
     me = witness(reading)
-    others = [peer for peer in same_event(me, rules, snapshot) if peer.voice != me.voice]
+    others = same_event(me, rules, snapshot)
     if not others:
         return not_applicable("No other source tells of it")
     voices = {me.voice, *(peer.voice for peer in others)}
@@ -44,14 +44,16 @@ def boost_of(sources: int, closest: float, rules: Ruleset) -> float:
     return rounded(min(limits.boost_max, boost + (limits.boost_likeness if closest >= limits.likeness_high else 0.0)))
 
 
-def same_event(me: Peer, rules: Ruleset, snapshot: Snapshot) -> list[Peer]:
+def same_event(me: Peer, rules: Ruleset, snapshot: Snapshot, *, own_voice: bool = False) -> list[Peer]:
     """
-    Return who tells of the same event: at one chokepoint or close by, in the same days, in words alike.
+    Return who else tells of the same event: at one chokepoint or close by, in the same days, in words alike.
+
+    With *own_voice* it is the source's own other events; else only those of sources that are independent of it.
     """
     limits = rules.cross_source
     candidates = {
         (peer.source, peer.source_event_id, peer.observed_ns): peer
-        for peer in _around(me, limits.near_km, snapshot)
+        for peer in _around(me, limits.near_km, snapshot, own_voice=own_voice)
         if (peer.source, peer.source_event_id) != (me.source, me.source_event_id)
         and abs(peer.observed_ns - me.observed_ns) <= limits.apart_s_max * SECOND_NS
         and likeness(me.words, peer.words) >= limits.likeness_min
@@ -59,14 +61,23 @@ def same_event(me: Peer, rules: Ruleset, snapshot: Snapshot) -> list[Peer]:
     return [candidates[key] for key in sorted(candidates)]
 
 
-def _around(me: Peer, near_km: float, snapshot: Snapshot) -> Iterator[Peer]:
+def _around(me: Peer, near_km: float, snapshot: Snapshot, *, own_voice: bool) -> Iterator[Peer]:
     for chokepoint in me.chokepoints:
-        yield from snapshot.at_chokepoint.get(chokepoint, ())
-    for peer in snapshot.placed if me.position else ():
-        if (
-            me.position
-            and peer.position
-            and may_be_within(me.position, peer.position, near_km)
-            and distance_km(me.position, peer.position) <= near_km
-        ):
-            yield peer
+        yield from _of_voice(snapshot.at_chokepoint.get(chokepoint, {}), me, own_voice=own_voice)
+    if me.position:
+        for peer in _of_voice(snapshot.placed, me, own_voice=own_voice):
+            if is_near(me.position, peer.position, near_km):
+                yield peer
+
+
+def _of_voice(peers: Mapping[str, list[Peer]], me: Peer, *, own_voice: bool) -> Iterator[Peer]:
+    for voice, told in peers.items():
+        if (voice == me.voice) is own_voice:
+            yield from told
+
+
+def is_near(here: Position, there: Position | None, near_km: float) -> bool:
+    """
+    Whether two places are at most so far apart.
+    """
+    return there is not None and may_be_within(here, there, near_km) and distance_km(here, there) <= near_km
