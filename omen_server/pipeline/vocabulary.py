@@ -95,7 +95,8 @@ GENERIC: Final = _phrases(
 CATEGORY_TERMS: Final = (
     ("GEOPOLITICAL", 3, _phrases(
         """annexation, armed conflict, ceasefire, coup, embargo, embargoes, geopolitical, invade, invades, invasion,
-        peace deal, red sea, sanction, sanctioned, sanctions, shadow fleet, truce, war, war risk, wars, trade war, trade wars"""
+        peace deal, red sea, sanction, sanctioned, sanctions, shadow fleet, trade war, trade wars, truce, war, war risk,
+        wars"""
     )),
     ("GEOPOLITICAL", 2, _phrases(
         """airspace closure, annex, blockade, blockades, border, conflict, conflicts, diplomatic, escalation, export
