@@ -74,7 +74,9 @@ def test_hash_is_canonical_json() -> None:
     import hashlib
     import json
 
-    raw = RawSignalEvent(source="stub", source_event_id="evt-001", title="Rød Sø", probability=0.5, url="https://a.example")
+    raw = RawSignalEvent(
+        source="stub", source_event_id="evt-001", title="Rød Sø", probability=0.5, url="https://a.example"
+    )
     raw.market.end_at.seconds = 7
     raw.attributes.update({"b": 1, "a": [None, "x"], "seen_at": "now"})
     said = {
@@ -324,7 +326,9 @@ def test_verify_upstream_id() -> None:
     """
     An upstream's own id has no derivation to check; its digest has.
     """
-    event = SignalEvent(signal_id="OMEN-DEMO001ABCD", deterministic_trace_id="a1b2c3d4e5f6g7h8", ruleset_version="1.0.0")
+    event = SignalEvent(
+        signal_id="OMEN-DEMO001ABCD", deterministic_trace_id="a1b2c3d4e5f6g7h8", ruleset_version="1.0.0"
+    )
     event.signal.signal_id = "OMEN-DEMO001ABCD"
     event.content_digest = content_digest(event)
     answer = identity.verify(event)

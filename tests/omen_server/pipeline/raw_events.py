@@ -39,7 +39,9 @@ FIGURES: dict[str, Any] = {
 }
 
 
-def market(title: str = "Red Sea transit disruption", figures: dict[str, Any] | None = None, **fields: Any) -> RawSignalEvent:
+def market(
+    title: str = "Red Sea transit disruption", figures: dict[str, Any] | None = None, **fields: Any
+) -> RawSignalEvent:
     """
     Return an event of a market; a figure given as None is not said.
     """
@@ -48,7 +50,9 @@ def market(title: str = "Red Sea transit disruption", figures: dict[str, Any] | 
     return event("polymarket", title, market=MarketFigures(**merged), **fields)
 
 
-def event(source: str, title: str, *, age_s: float = 0.0, attributes: dict[str, Any] | None = None, **fields: Any) -> RawSignalEvent:
+def event(
+    source: str, title: str, *, age_s: float = 0.0, attributes: dict[str, Any] | None = None, **fields: Any
+) -> RawSignalEvent:
     """
     Return an event that was observed so long ago.
     """
@@ -67,7 +71,12 @@ def alert(title: str = "Hurricane Warning for the Port of Houston", **attributes
     """
     Return a weather alert that holds for two more hours.
     """
-    said = {"event": "Hurricane Warning", "certainty": "Likely", "severity": "Extreme", "expires": "2026-01-28T12:00:00Z"}
+    said = {
+        "event": "Hurricane Warning",
+        "certainty": "Likely",
+        "severity": "Extreme",
+        "expires": "2026-01-28T12:00:00Z",
+    }
     return event("nws", title, attributes={**said, **attributes}, location=Location(name="Harris County", country="US"))
 
 
@@ -106,7 +115,13 @@ def transits(**attributes: Any) -> RawSignalEvent:
     """
     Return a week of the Suez Canal.
     """
-    said = {"port_id": "chokepoint1", "mean_7d": 41.0, "change_year_pct": -45.0, "change_median_pct": -5.0, **attributes}
+    said = {
+        "port_id": "chokepoint1",
+        "mean_7d": 41.0,
+        "change_year_pct": -45.0,
+        "change_median_pct": -5.0,
+        **attributes,
+    }
     said = {key: value for key, value in said.items() if value is not None}
     return event("portwatch", "Suez Canal ship transits: 40 on 2026-01-27", attributes=said)
 

@@ -62,7 +62,7 @@ def test_points(probability: float, figures: dict[str, Any], points: float) -> N
         (0.96, {"last_trade_price": 0.1}, 0.50, REJECTED),
         (0.72, {"best_bid": 0.74}, 0.50, REJECTED),
         (0.96, {"traders": 1}, 0.60, REJECTED),
-        (0.96, {"traders": 1, "one_day_change": 0.9, "outcome_prices": [0.1], "best_bid": 0.9}, 2.0, REJECTED),
+        (0.96, {"traders": 1, "one_day_change": 0.9, "outcome_prices": [0.1], "best_bid": 0.9}, 1.8, REJECTED),
     ],
 )
 def test_half_a_point_refuses(probability: float, figures: dict[str, Any], points: float, status: int) -> None:
