@@ -73,7 +73,7 @@ def score_of(money: float, volume: float | None, spread: float | None, limits: L
     """
     if money <= 0:
         return 0.0
-    score = min(1.0, limits.score_at_min + limits.score_per_decade * log10(money / limits.usd_min))
+    score = min(1.0, limits.score_at_min + limits.score_per_decade * (log10(money) - log10(limits.usd_min)))
     if volume is not None and volume < limits.volume_usd_low:
         score *= limits.volume_factor
     if spread is not None and spread > limits.spread_wide:

@@ -32,7 +32,7 @@ def news_quality(reading: Reading, rules: Ruleset, snapshot: Snapshot) -> RuleVe
         ("product", limits.product_min),
     ):
         if said[name] < least:
-            return rejected(product, f"The {name} of {said[name]:.2f} is below {least:.2f}", numbers=said)
+            return rejected(product, f"The {name} of {said[name]:.4f} is below {least:.2f}", numbers=said)
     first = original_of(reading, rules, snapshot)
     if first is not None:
         return rejected(product, "Repeats an earlier article", [first.source_event_id], numbers=said)

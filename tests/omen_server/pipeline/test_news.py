@@ -33,11 +33,9 @@ def among(*peers: RawSignalEvent) -> Snapshot:
     [
         (0.30, 0, PASSED),
         (0.2999, 0, REJECTED),
-        (0.29995, 0, PASSED),  # Rounded to 0.3, as it is shown.
         (1.0, 2.3 * 24 * HOUR, PASSED),
         (0.4, 24 * HOUR, PASSED),
-        (0.3999, 24 * HOUR, PASSED),
-        (0.3998, 24 * HOUR, REJECTED),
+        (0.3999, 24 * HOUR, REJECTED),
         (1.0, 3.3 * 24 * HOUR, REJECTED),
         (float("nan"), 0, REJECTED),
         (7.0, 0, PASSED),
