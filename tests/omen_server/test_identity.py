@@ -1,3 +1,5 @@
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -71,9 +73,6 @@ def test_hash_is_canonical_json() -> None:
     """
     Anyone can compute the hash: SHA-256 of JSON with sorted keys, in UTF-8, without what identifies nothing.
     """
-    import hashlib
-    import json
-
     raw = RawSignalEvent(
         source="stub", source_event_id="evt-001", title="Rød Sø", probability=0.5, url="https://a.example"
     )
@@ -98,9 +97,11 @@ def scalar_changes() -> list[tuple[str, Change]]:
     changes: list[tuple[str, Change]] = []
     for part in ("", "market", "location"):
         message = getattr(RawSignalEvent(), part) if part else RawSignalEvent()
-        for field in message.DESCRIPTOR.fields:
-            if field.message_type is None and (part or field.name not in identity.NOT_HASHED):
-                changes.append((f"{part}.{field.name}", changer(part, field.name, is_list=field.is_repeated)))
+        changes.extend(
+            (f"{part}.{field.name}", changer(part, field.name, is_list=field.is_repeated))
+            for field in message.DESCRIPTOR.fields
+            if field.message_type is None and (part or field.name not in identity.NOT_HASHED)
+        )
     return changes
 
 

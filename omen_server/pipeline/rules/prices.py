@@ -12,21 +12,21 @@ from omen_server.pipeline.rules.verdict import not_applicable, passed
 from omen_server.pipeline.ruleset import Ruleset
 from omen_server.pipeline.snapshot import Snapshot
 
-NAMES = ("none", "low", "medium", "high")
+NAMES = ("no", "a low", "a medium", "a high")
 
 
 def price_context(reading: Reading, rules: Ruleset, _: Snapshot) -> RuleVerdict:
     """
-    Tell a move's severity, by its percentage or by its distance from the usual, whichever says more.
+    Tell how large a move is, by its percentage or by its distance from the usual, whichever says more.
     """
     if reading.kind not in {Kind.PRICE, Kind.FREIGHT}:
         return not_applicable("The source tells no prices")
     change, score = change_of(reading), z_of(reading, rules)
-    level = severity(change, score, rules)
+    level = step_of(change, score, rules)
     boost = rules.prices.boosts[level]
-    reason = f"The move's severity is {NAMES[level]}"
+    reason = f"There is {NAMES[level]} move"
     return passed(
-        level / 3, reason, numbers={"change_pct": change, "z_score": score, "severity": float(level), "boost": boost}
+        level / 3, reason, numbers={"change_pct": change, "z_score": score, "step": float(level), "boost": boost}
     )
 
 
@@ -48,7 +48,7 @@ def z_of(reading: Reading, rules: Ruleset) -> float | None:
     return max(-rules.prices.z_max, min(rules.prices.z_max, score))
 
 
-def severity(change: float | None, score: float | None, rules: Ruleset) -> int:
+def step_of(change: float | None, score: float | None, rules: Ruleset) -> int:
     """
     Return 0 for no move worth telling, 1 for a low one, 2 for a medium, 3 for a high.
     """

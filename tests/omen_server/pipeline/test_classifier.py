@@ -145,7 +145,9 @@ def test_weights_are_told() -> None:
     """
     Each category's sum and words are there for the explanation.
     """
-    by_name = {each.name: each for each in weigh(read(report("War: war at the canal", description="war"), RULES), RULES)}
+    by_name = {
+        each.name: each for each in weigh(read(report("War: war at the canal", description="war"), RULES), RULES)
+    }
     assert (by_name["GEOPOLITICAL"].score, by_name["GEOPOLITICAL"].matches) == (9.0, ("war",))
     assert (by_name["INFRASTRUCTURE"].score, by_name["INFRASTRUCTURE"].matches) == (6.0, ("canal",))
     assert by_name["OTHER"].score == 0.0

@@ -71,7 +71,8 @@ def test_weights(name: str, weight: float) -> None:
     """
     values = dict.fromkeys(RULES.confidence.factors, 0.0) | {name: 1.0}
     found = derive(values, 0.0, 0.0, {}, RULES)
-    assert (found.base, found.score) == (weight, pytest.approx(0.4 * weight))
+    assert found.base == weight
+    assert found.score == pytest.approx(0.4 * weight)
     assert derive(dict.fromkeys(values, 0.0), 1.0, 0.0, {}, RULES).score == 0.30
     assert derive(dict.fromkeys(values, 0.0), 0.0, 1.0, {}, RULES).score == 0.30
     assert derive(dict.fromkeys(values, 1.0), 0.0, 0.0, {}, RULES).score == 0.40
@@ -98,7 +99,14 @@ def test_boosts_are_clamped() -> None:
 
 @pytest.mark.parametrize(
     ("completeness", "trust", "width"),
-    [(1.0, 0.9, 0.098), (1.0, 1.0, 0.098), (1.0, 0.75, 0.1274), (0.0, 0.9, 0.294), (0.5, 0.4, 0.294), (1, 0.85, 0.1078)],
+    [
+        (1.0, 0.9, 0.098),
+        (1.0, 1.0, 0.098),
+        (1.0, 0.75, 0.1274),
+        (0.0, 0.9, 0.294),
+        (0.5, 0.4, 0.294),
+        (1, 0.85, 0.1078),
+    ],
 )
 def test_half_width(completeness: float, trust: float, width: float) -> None:
     """

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import permutations
 from math import degrees
 
@@ -55,8 +56,6 @@ def test_worth_is_capped() -> None:
     """
     No number of sources adds more than 0.35.
     """
-    from dataclasses import replace
-
     generous = replace(RULES, cross_source=replace(RULES.cross_source, boost_three=0.9))
     assert boost_of(3, 1.0, generous) == 0.35
 

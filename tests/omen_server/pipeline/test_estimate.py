@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ def probability(raw: RawSignalEvent, snapshot: Snapshot = NOTHING_KNOWN) -> floa
     """
     found = estimated(raw, snapshot)
     assert found is None or (found.is_estimate and found.method)
-    return found and found.probability
+    return found.probability if found else None
 
 
 @pytest.mark.parametrize("price_of_yes", [0.0, 0.01, 0.5, 1.0])
@@ -147,8 +148,6 @@ def test_traffic_is_never_unlikely_beyond_its_bound() -> None:
     """
     No drop at all is no less than 0.05, also where the curve is steeper.
     """
-    from dataclasses import replace
-
     steep = replace(RULES, estimates=replace(RULES.estimates, drop_steepness=1e6))
     raw = transits(change_year_pct=0.0, change_median_pct=None)
     found = estimate(read(raw, steep), steep, NOTHING_KNOWN)

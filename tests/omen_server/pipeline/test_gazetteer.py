@@ -162,8 +162,8 @@ def test_nature_reaches_a_port() -> None:
     """
     A quake close to a port touches it; what people do there must name it.
     """
-    there = {"latitude": 35.0, "longitude": 139.0}
+    there = Location(latitude=35.0, longitude=139.0)
     shaken = quake()
-    shaken.location.CopyFrom(Location(**there))
+    shaken.location.CopyFrom(there)
     assert read(shaken, RULES).ports == ("JPYOK",)
-    assert read(report("Strike", location=Location(**there)), RULES).ports == ()
+    assert read(report("Strike", location=there), RULES).ports == ()

@@ -6,7 +6,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 @pytest.mark.parametrize(
-    ("change_pct", "z_score", "severity", "boost"),
+    ("change_pct", "z_score", "step", "boost"),
     [
         (0.0, 0.0, 0, 0.0),
         (4.9999, 0.0, 0, 0.0),
@@ -34,13 +34,13 @@ NAN, INF = float("nan"), float("inf")
         (0.0, -INF, 3, 0.08),
     ],
 )
-def test_severity(change_pct: float, z_score: float, severity: int, boost: float) -> None:
+def test_steps(change_pct: float, z_score: float, step: int, boost: float) -> None:
     """
-    A move is as severe as the percentage or the deviations say, whichever says more; NaN says nothing.
+    A move is as large as the percentage or the deviations say, whichever says more; NaN says nothing.
     """
     answer = verdict("price_context", price(change_pct=change_pct, z_score=z_score))
     assert answer.status == PASSED
-    assert (answer.parameters["severity"], answer.parameters["boost"]) == (severity, boost)
+    assert (answer.parameters["step"], answer.parameters["boost"]) == (step, boost)
 
 
 @pytest.mark.parametrize(("z_score", "shown"), [(10.0, 10.0), (10.1, 10.0), (INF, 10.0), (-11.0, -10.0), (2.0, 2.0)])
@@ -55,7 +55,7 @@ def test_freight_too() -> None:
     """
     Freight is judged as prices are.
     """
-    assert verdict("price_context", event("freight", "x", attributes={"change_pct": -12})).parameters["severity"] == 2
+    assert verdict("price_context", event("freight", "x", attributes={"change_pct": -12})).parameters["step"] == 2
 
 
 def test_nothing_is_said() -> None:

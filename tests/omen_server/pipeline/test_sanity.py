@@ -12,7 +12,7 @@ Change = Callable[[RawSignalEvent], None]
 @pytest.mark.parametrize(
     "change",
     [
-        lambda raw: None,
+        lambda raw: raw.title,
         lambda raw: setattr(raw, "probability", 0.0),
         lambda raw: setattr(raw, "probability", -0.0),
         lambda raw: setattr(raw, "probability", 1.0),

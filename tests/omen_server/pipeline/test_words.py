@@ -11,7 +11,7 @@ from tests.omen_server.pipeline.raw_events import RULES
         ("Red Sea", ["red", "sea"]),
         ("Bab el-Mandeb, again!", ["bab", "el", "mandeb", "again"]),
         ("STRASSE straße", ["strasse", "strasse"]),
-        ("ＳＵＥＺ", ["suez"]),
+        ("\uff33\uff35\uff25\uff3a", ["suez"]),
         ("Öresund", ["öresund"]),
         ("O\u0308resund", ["öresund"]),
         ("snake_case", ["snake", "case"]),
