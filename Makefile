@@ -26,7 +26,7 @@ test: .venv/.installed ## Run the whole suite.
 	@python -m pytest -m 'not prove' $(ARGS)
 
 prove: .venv/.installed ## Run the long forms of the campaigns as well.
-	@python -m pytest -m prove --timeout 3600 $(ARGS)
+	@python -m pytest -m prove --timeout 7200 $(ARGS)
 
 check: .venv/.installed ## Lint, format, types, and the contract against the last landed one.
 	ruff check .
