@@ -19,7 +19,7 @@ def typical_signal() -> SignalEvent:
         "confidence_level": "HIGH",
         "category": "GEOPOLITICAL",
         "generated_at": MOMENT,
-        "validation": [VERDICT | {"rule": f"rule-{number}"} for number in range(4)],
+        "validation": [VERDICT | {"name": f"rule-{number}"} for number in range(4)],
     }
     envelope = {
         "schema_version": "1.0.0",
