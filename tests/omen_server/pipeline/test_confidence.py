@@ -124,6 +124,8 @@ def test_half_width(completeness: float, trust: float, width: float) -> None:
         ("gdacs", 0.85),
         ("stock", 0.85),
         ("commodity", 0.80),
+        ("fred", 0.80),
+        ("prices", 0.80),
         ("polymarket", 0.75),
         ("clob", 0.75),
         ("freight", 0.75),
