@@ -4,7 +4,7 @@ How likely an event is: a market's price, or an estimate that says how it was ma
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import exp
+from math import ceil, exp
 
 from omen.v1.signal_pb2 import RawSignalEvent
 from omen_server.pipeline.attribute import field_of, number_of, text_of
@@ -93,15 +93,22 @@ def _news(reading: Reading, rules: Ruleset, snapshot: Snapshot) -> Estimate:
 
 def domains_of(reading: Reading, rules: Ruleset, snapshot: Snapshot) -> list[str]:
     """
-    Return the domains that tell of the event in words of their own. One that repeats another's article adds nothing.
+    Return the domains that tell of the event in words of their own, up to as many as make a difference.
+
+    One that repeats another's article adds nothing.
     """
-    me = witness(reading)
+    limits, me = rules.estimates, witness(reading)
+    enough = ceil((limits.news_max - limits.news_base) / limits.news_per_domain - 1e-9)
     found = {me.domain} - {""}
     told = [me.words]
     others = [*same_event(me, rules, snapshot), *same_event(me, rules, snapshot, own_voice=True)]
-    articles = (peer for peer in others if peer.kind is Kind.NEWS)
+    articles = (peer for peer in others if peer.kind is Kind.NEWS and peer.domain)
     for peer in sorted(articles, key=lambda peer: (peer.order, peer.domain)):
-        if peer.domain and all(likeness(peer.words, words) < rules.news.duplicate_likeness for words in told):
+        if len(found) >= enough:
+            break
+        if peer.domain in found:
+            continue
+        if all(likeness(peer.words, words) < rules.news.duplicate_likeness for words in told):
             found.add(peer.domain)
             told.append(peer.words)
     return sorted(found)

@@ -60,7 +60,7 @@ def read(raw: RawSignalEvent, rules: Ruleset) -> Reading:
     """
     Read an event. What it says may still be nonsense: that is for the rules to tell.
     """
-    profile = rules.sources.get(raw.source)
+    profile = profile_of(raw, rules)
     title_words = words_of(raw.title)
     title = rules.lexicon.find(title_words)
     prose = " . ".join(filter(None, (raw.description, raw.location.name, *hazard_words(raw, profile, rules))))
@@ -87,6 +87,17 @@ def read(raw: RawSignalEvent, rules: Ruleset) -> Reading:
         nearest_chokepoint=nearest[0].id if nearest else "",
         nearest_km=nearest[1] if nearest else None,
     )
+
+
+def profile_of(raw: RawSignalEvent, rules: Ruleset) -> SourceProfile | None:
+    """
+    Return what is thought of the source. One that tells several kinds of prices is trusted as each of them is.
+    """
+    profile = rules.sources.get(raw.source)
+    if profile is None or profile.kind is not Kind.PRICE:
+        return profile
+    named = rules.sources.get(text_of(raw, "kind"))
+    return named if named and named.kind is Kind.PRICE else profile
 
 
 def hazard_words(raw: RawSignalEvent, profile: SourceProfile | None, rules: Ruleset) -> Iterable[str]:

@@ -17,7 +17,6 @@ class Sanity:
 
     title_chars_min: int = 1
     title_chars_max: int = 500
-    description_chars_max: int = 10_000
     name_chars_max: int = 200
     url_chars_max: int = 2_000
     ahead_s_max: int = HOUR_S

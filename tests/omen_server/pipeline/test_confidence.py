@@ -6,6 +6,7 @@ from omen.v1 import signal_pb2
 from omen_rpc.signal_rules import confidence_level
 from omen_server.pipeline.confidence import completeness_of, derive, half_width
 from omen_server.pipeline.profiles import SOURCES, Kind
+from omen_server.pipeline.reading import read
 from omen_server.pipeline.rules.market import score_of
 from omen_server.pipeline.run import run
 from tests.omen_server.pipeline.raw_events import NOTHING_KNOWN, RULES, article, event, market
@@ -124,6 +125,8 @@ def test_half_width(completeness: float, trust: float, width: float) -> None:
         ("gdacs", 0.85),
         ("stock", 0.85),
         ("commodity", 0.80),
+        ("fred", 0.80),
+        ("prices", 0.80),
         ("polymarket", 0.75),
         ("clob", 0.75),
         ("freight", 0.75),
@@ -140,6 +143,26 @@ def test_trust(source: str, trust: float) -> None:
     Each source is trusted as the design says.
     """
     assert SOURCES[source].trust == trust
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "trust"),
+    [
+        ("fred", "stock", 0.85),
+        ("prices", "stock", 0.85),
+        ("prices", "commodity", 0.80),
+        ("fred", "", 0.80),
+        ("fred", "nws", 0.80),
+        ("gdelt", "stock", 0.60),
+    ],
+)
+def test_trust_of_prices(source: str, kind: str, trust: float) -> None:
+    """
+    A source of prices is trusted as the kind of price it tells; no other source can call itself one.
+    """
+    profile = read(event(source, "x", attributes={"kind": kind}), RULES).profile
+    assert profile is not None
+    assert profile.trust == trust
 
 
 def test_completeness() -> None:

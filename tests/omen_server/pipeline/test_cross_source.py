@@ -107,6 +107,9 @@ def test_same_source_is_no_witness() -> None:
     same = market(TITLE, source_event_id="another")
     book = event("clob", TITLE, source_event_id="third")
     assert boost(market(TITLE), market(TITLE), same, book) == 0.0
+    assert verdict("cross_source", market(TITLE), among(market(TITLE), same, book)).status == NOT_APPLICABLE
+    # Its own words make no other source's words more alike.
+    assert boost(market(TITLE), same, article("Suez one two")) == 0.15
 
 
 def test_sources_count_once() -> None:

@@ -106,9 +106,9 @@ def test_nearest() -> None:
 
 @pytest.mark.parametrize(
     ("age_s", "freshness"),
-    [(0, "current"), (75, "current"), (76, "recent"), (225, "recent"), (226, "stale"), (300, "stale")],
+    [(0, "current"), (75, "current"), (75.2, "recent"), (225, "recent"), (225.2, "stale"), (300, "stale")],
 )
-def test_freshness(age_s: int, freshness: str) -> None:
+def test_freshness(age_s: float, freshness: str) -> None:
     """
     A quarter of its time an event is current, and up to three quarters recent.
     """

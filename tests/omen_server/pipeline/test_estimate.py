@@ -119,6 +119,28 @@ def test_the_same_article_elsewhere_is_not_independent() -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [("b c d e f g h", 0.30), ("b c d e f g", 0.40)],  # 8 and 7 of 10 are shared.
+)
+def test_independent_below_the_likeness_of_copies(words: str, said: float) -> None:
+    """
+    What is a copy for the news rule is one here.
+    """
+    other = article(f"Suez {words}", "other", domain="other.example")
+    snapshot = Snapshot(NOW, peers=(peer_of(other, RULES),))
+    assert probability(article("Suez b c d e f g h i j"), snapshot) == said
+
+
+def test_its_own_earlier_state_is_no_witness() -> None:
+    """
+    The same article in other words, under another domain, is still the same article.
+    """
+    earlier = article("Suez Canal closed for days", "article-1", age_s=60, domain="other.example")
+    snapshot = Snapshot(NOW, peers=(peer_of(earlier, RULES),))
+    assert probability(article("Suez Canal closed to ships"), snapshot) == 0.30
+
+
+@pytest.mark.parametrize(
     ("raw", "said"),
     [
         (transits(change_year_pct=-25.0), 0.5),

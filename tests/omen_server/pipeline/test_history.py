@@ -4,7 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omen_server.pipeline.attribute import SECOND_NS
-from omen_server.pipeline.history import AGE_S_MAX, POINTS_MAX, Point, bounded, extended, key_of, point_of, swept
+from omen_server.pipeline.history import (
+    AGE_S_MAX,
+    POINTS_MAX,
+    SERIES_MAX,
+    Point,
+    bounded,
+    extended,
+    key_of,
+    point_of,
+    swept,
+)
 from tests.omen_server.pipeline.raw_events import market
 
 NOW_NS = 1_769_594_400 * SECOND_NS
@@ -13,9 +23,9 @@ HOUR_NS = 3_600 * SECOND_NS
 
 def test_bounds() -> None:
     """
-    The bounds are 168 hours and 1,000 points.
+    The bounds are 168 hours, 1,000 points a series and 100,000 series.
     """
-    assert (AGE_S_MAX, POINTS_MAX) == (168 * 3_600, 1_000)
+    assert (AGE_S_MAX, POINTS_MAX, SERIES_MAX) == (168 * 3_600, 1_000, 100_000)
 
 
 def test_age() -> None:

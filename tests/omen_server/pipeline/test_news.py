@@ -71,11 +71,39 @@ def test_each_limit_names_itself() -> None:
         ("notreuters.com", 0.5),
     ],
 )
-def test_domains(domain: str, credibility: float) -> None:
+def test_domain(domain: str, credibility: float) -> None:
     """
     A known domain has its own credibility, any other the default.
     """
     assert verdict("news_quality", article(domain=domain)).parameters["credibility"] == credibility
+
+
+def test_table_of_domains() -> None:
+    """
+    The opinions on single domains are these.
+    """
+    assert dict(RULES.news.credibility) == {
+        "aljazeera.com": 0.80,
+        "apnews.com": 0.95,
+        "bbc.co.uk": 0.90,
+        "bbc.com": 0.90,
+        "bloomberg.com": 0.90,
+        "cnbc.com": 0.80,
+        "economist.com": 0.90,
+        "ft.com": 0.90,
+        "gcaptain.com": 0.80,
+        "joc.com": 0.85,
+        "lloydslist.com": 0.90,
+        "maritime-executive.com": 0.80,
+        "nytimes.com": 0.85,
+        "reuters.com": 0.95,
+        "seatrade-maritime.com": 0.80,
+        "splash247.com": 0.75,
+        "theguardian.com": 0.85,
+        "tradewindsnews.com": 0.85,
+        "wsj.com": 0.90,
+        "zerohedge.com": 0.20,
+    }
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def test_id_golden() -> None:
     """
     The ruleset is the one that was reviewed: whoever changes a number or a word changes this line, too.
     """
-    assert RULES.id == "1.0.0+be28988cae7d"
+    assert RULES.id == "1.0.0+99ab5f26bee7"
 
 
 def test_id_shape() -> None:

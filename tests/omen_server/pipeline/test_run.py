@@ -333,3 +333,16 @@ def test_ruleset_is_made_once() -> None:
     Two rulesets made alike are one: the same id, the same signals.
     """
     assert run(transits(), Ruleset(), NOTHING_KNOWN) == run(transits(), RULES, NOTHING_KNOWN)
+
+
+def test_a_crowd_is_judged_alike() -> None:
+    """
+    A hundred articles about one matter corroborate no more than the bound, whatever order they came in.
+    """
+    batch = [
+        article(f"Red Sea ships attack {at} {at * 7} {at * 31}", f"article-{at:03}", domain=f"d{at}.example")
+        for at in range(100)
+    ]
+    forth, back = run_batch(batch, RULES, NOW), run_batch(batch[::-1], RULES, NOW)[::-1]
+    assert forth == back
+    assert {event.signal.probability for event in signals(forth)} == {0.6}
