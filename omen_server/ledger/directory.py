@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from .backup import COPIED
 from .durable import Disk
 from .entry import Codec
-from .errors import LedgerFull, LedgerPoisoned
+from .errors import LedgerFull, LedgerPoisoned, NotALedger
 from .identity import ensure_identity, is_unused, read_identity
 from .journal import Journal, Synced, nobody
 from .ledger import Ledger, Opened
@@ -70,6 +71,9 @@ def _open(
         directory.mkdir(parents=True, exist_ok=True)
     else:
         read_identity(disk, root)
+        if disk.size(f"{root}/{COPIED}") is not None:
+            # Written to, it would go on in the epoch of the ledger it was copied from, and cursors of that would pass.
+            raise NotALedger(root, "it is a backup; put it in place elsewhere with omen ledger restore")
     lock = WriterLock(disk, root)
     try:
         identity = ensure_identity(disk, root, now)

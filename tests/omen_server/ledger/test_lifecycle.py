@@ -248,3 +248,17 @@ async def test_offline_reading_of_a_closed_ledger(opened: Opener, place: Path) -
         offline.partition("2026-01-01")
     with pytest.raises(NotALedger):
         OfflineLedger(place / DAY, NOTES)
+
+
+async def test_a_backup_is_not_written_to(opened: Opener, tmp_path: Path, clock: Clock) -> None:
+    """
+    A server does not open a backup where it lies: it would go on in the epoch of the ledger it was copied from.
+    """
+    async with opened() as ledger:
+        await ledger.append([note(1)])
+        await ledger.back_up(tmp_path / "copy")
+    files = {path.name for path in (tmp_path / "copy").iterdir()}
+    with pytest.raises(NotALedger, match="restore"):
+        async with open_ledger(tmp_path / "copy", NOTES, now=clock):
+            pass
+    assert {path.name for path in (tmp_path / "copy").iterdir()} == files
