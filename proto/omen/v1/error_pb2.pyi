@@ -238,6 +238,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No service here has this method."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 45
     """A bug in the server. The text says no more on purpose."""
+    ERROR_REASON_EVENT_NOT_JUDGED: _ErrorReason.ValueType  # 46
+    """The pipeline failed on the raw event. It is kept as a dead letter."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The catalogue. `ErrorInfo.reason` is the name without `ERROR_REASON_`, its domain the package of the service called."""
@@ -334,6 +336,8 @@ ERROR_REASON_METHOD_UNKNOWN: ErrorReason.ValueType  # 44
 """No service here has this method."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 45
 """A bug in the server. The text says no more on purpose."""
+ERROR_REASON_EVENT_NOT_JUDGED: ErrorReason.ValueType  # 46
+"""The pipeline failed on the raw event. It is kept as a dead letter."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
