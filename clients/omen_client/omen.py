@@ -1,13 +1,20 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from typing import Literal
 
 from omen.v1 import ledger_service_pb2 as pb
+from omen.v1 import signal_service_pb2 as signal_pb
 from omen.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from omen.v1.position_pb2 import BlockFingerprint, LedgerGap
-from omen.v1.signal_pb2 import SignalEvent
+from omen.v1.signal_pb2 import OmenSignal, RawSignalEvent, SignalEvent
+from omen.v1.signal_service_pb2_grpc import SignalServiceStub
+from omen_client.emitting import Emitting, item_of, outcome_of
+from omen_client.operations import Operations
+from omen_client.pages import pages
 from omen_client.server import ServerClient
 from omen_rpc.channel import TIMEOUT_S, ClientFiles
+from omen_rpc.errors import CallError
 
 FILTERS = {
     "all": pb.PARTITION_FILTER_UNSPECIFIED,
@@ -32,6 +39,109 @@ class OmenClient(ServerClient):
         super().__init__(address, api_key=api_key, tls=tls, timeout_s=timeout_s)
         self._ledger = LedgerServiceStub(self.connection.calls)
         self._ledger_streams = LedgerServiceStub(self.connection.subscriptions)
+        self._signals = SignalServiceStub(self.connection.calls)
+        self._emitting = Emitting(self.connection)
+        self.operations = Operations(self.connection)
+
+    async def close(self) -> None:
+        """
+        Close the connection; whoever waits for an outcome gets CancelledError.
+        """
+        await self._emitting.close()
+        await super().close()
+
+    async def submit(
+        self,
+        event: RawSignalEvent,
+        *,
+        delivery: signal_pb.Delivery.ValueType = signal_pb.DELIVERY_AWAIT,
+        validate_only: bool = False,
+        explain: bool = False,
+    ) -> signal_pb.EmitResult:
+        """
+        Submit one raw event and return what became of it. Submitting it again is safe: it is kept once.
+        """
+        request = signal_pb.SubmitEventRequest(
+            event=event, delivery=delivery, validate_only=validate_only, explain=explain
+        )
+        return (await self.connection.call(self._signals.SubmitEvent, request)).result
+
+    async def submit_all(
+        self,
+        events: Sequence[RawSignalEvent],
+        *,
+        delivery: signal_pb.Delivery.ValueType = signal_pb.DELIVERY_AWAIT,
+        validate_only: bool = False,
+        explain: bool = False,
+    ) -> list[signal_pb.EmitResult | CallError]:
+        """
+        Submit up to 500 raw events in one call, each judged with the others as its witnesses; outcomes in order.
+        """
+        request = signal_pb.SubmitEventsRequest(
+            events=events, delivery=delivery, validate_only=validate_only, explain=explain
+        )
+        reply = await self.connection.call(self._signals.SubmitEvents, request)
+        return [outcome_of(result) for result in reply.results]
+
+    async def emit(
+        self,
+        signal: OmenSignal,
+        *,
+        observed_at: datetime | None = None,
+        input_event_hash: str = "",
+        emitted_at: datetime | None = None,
+        delivery: signal_pb.Delivery.ValueType = signal_pb.DELIVERY_AWAIT,
+    ) -> signal_pb.EmitResult:
+        """
+        Emit a ready signal and return what became of it. Calls that are made meanwhile share a batch.
+        """
+        return await self._emitting.emit(item_of(signal, observed_at, input_event_hash, emitted_at), delivery)
+
+    async def emit_all(
+        self,
+        items: Sequence[signal_pb.EmitSignalItem],
+        *,
+        delivery: signal_pb.Delivery.ValueType = signal_pb.DELIVERY_AWAIT,
+    ) -> list[signal_pb.EmitResult | CallError]:
+        """
+        Emit up to 500 ready signals in one call and return what became of each, in order.
+        """
+        return await self._emitting.emit_all(items, delivery)
+
+    async def signal(self, signal_id: str) -> signal_pb.GetSignalResponse:
+        """
+        Return a signal, and what is known of its way; NotFound when there is none.
+        """
+        return await self.connection.call(self._signals.GetSignal, signal_pb.GetSignalRequest(signal_id=signal_id))
+
+    async def signals(self, request: signal_pb.ListSignalsRequest | None = None) -> AsyncIterator[SignalEvent]:
+        """
+        Yield signals, newest first; *request* has the filters.
+        """
+        wanted = signal_pb.ListSignalsRequest()
+        if request is not None:
+            wanted.CopyFrom(request)
+        async for page in pages(self.connection, self._signals.ListSignals, wanted):
+            for event in page.events:
+                yield event
+
+    async def explain(self, signal_id: str) -> signal_pb.SignalExplanation:
+        """
+        Return how a signal came to be.
+        """
+        request = signal_pb.ExplainSignalRequest(signal_id=signal_id)
+        return (await self.connection.call(self._signals.ExplainSignal, request)).explanation
+
+    async def verify_signal(self, signal: str | SignalEvent) -> signal_pb.VerifySignalResponse:
+        """
+        Have ids and digest derived again: of a signal in the ledger, by its id, or of an event from anywhere.
+        """
+        request = (
+            signal_pb.VerifySignalRequest(signal_id=signal)
+            if isinstance(signal, str)
+            else signal_pb.VerifySignalRequest(event=signal)
+        )
+        return await self.connection.call(self._signals.VerifySignal, request)
 
     async def partitions(
         self,
@@ -45,13 +155,9 @@ class OmenClient(ServerClient):
         """
         order = pb.PARTITION_ORDER_DATE_ASCENDING if oldest_first else pb.PARTITION_ORDER_DATE_DESCENDING
         request = pb.ListPartitionsRequest(filter=FILTERS[which], order=order, page_size=page_size)
-        while True:
-            page = await self.connection.call(self._ledger.ListPartitions, request)
+        async for page in pages(self.connection, self._ledger.ListPartitions, request):
             for partition in page.partitions:
                 yield partition
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
 
     async def partition(self, name: str) -> pb.GetPartitionResponse:
         """
@@ -106,13 +212,9 @@ class OmenClient(ServerClient):
         Yield the fingerprints of a partition's blocks, all up to one position.
         """
         request = pb.ListBlocksRequest(partition=name, through_index=through_index, page_size=page_size)
-        while True:
-            page = await self.connection.call(self._ledger.ListBlocks, request)
+        async for page in pages(self.connection, self._ledger.ListBlocks, request):
             for block in page.blocks:
                 yield block
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
 
     async def seal(
         self, name: str, *, force: bool = False, timeout_s: float = WORK_TIMEOUT_S
