@@ -23,6 +23,14 @@ from omen_rpc.server_info import own_version
 
 VERBS = {  # verb → where it is; the order is the order of the help; two words: a verb of a group
     "up": "omen_cli.up:up",
+    "submit": "omen_cli.signals.submit:submit",
+    "emit": "omen_cli.signals.emit:emit",
+    "signals": "omen_cli.signals.looking:signals",
+    "signal": "omen_cli.signals.looking:signal",
+    "explain-signal": "omen_cli.signals.looking:explain_signal",
+    "dead-letters list": "omen_cli.signals.dead_letters:list_",
+    "dead-letters requeue": "omen_cli.signals.dead_letters:requeue",
+    "dead-letters purge": "omen_cli.signals.dead_letters:purge",
     "health": "omen_cli.health:health",
     "ledger verify": "omen_cli.ledger.verify:verify",
     "ledger cat": "omen_cli.ledger.cat:cat",
@@ -41,6 +49,7 @@ VERBS = {  # verb → where it is; the order is the order of the help; two words
 }
 
 GROUPS = {  # group → what its verbs have in common
+    "dead-letters": "See what could not be finished, and try it again.",
     "ledger": "Check and read, copy and mend a ledger's directory, offline or beside a running server.",
     "bench": "Measure how fast it is, with the machine and the settings beside the figures.",
 }

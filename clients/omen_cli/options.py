@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from omen_cli.output import Form
+from omen_client.omen import OmenClient
 from omen_rpc.channel import ClientFiles, Connection, read_key
 
 OMEN = "127.0.0.1:50051"
@@ -44,11 +45,21 @@ class Servers:
         """
         Return a connection to one of the servers.
         """
-        secure = self.tls_ca is not None or self.tls_client_cert is not None
         return Connection(
             self.address(server),
             api_key=read_key(self.api_key_file),
-            tls=ClientFiles(self.tls_ca, self.tls_client_cert, self.tls_client_key) if secure else None,
+            tls=self._files(),
             timeout_s=self.timeout_s,
             attempts_max=attempts_max,
         )
+
+    def omen_client(self) -> OmenClient:
+        """
+        Return a client of OMEN.
+        """
+        key = read_key(self.api_key_file)
+        return OmenClient(self.omen, api_key=key, tls=self._files(), timeout_s=self.timeout_s)
+
+    def _files(self) -> ClientFiles | None:
+        secure = self.tls_ca is not None or self.tls_client_cert is not None
+        return ClientFiles(self.tls_ca, self.tls_client_cert, self.tls_client_key) if secure else None

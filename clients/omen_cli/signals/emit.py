@@ -1,0 +1,46 @@
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from omen.v1 import signal_service_pb2 as pb
+from omen_cli.options import Output, Servers
+from omen_cli.signals.lines import STDIN, batches, items, ready_signal
+from omen_cli.signals.rows import print_outcomes
+
+if TYPE_CHECKING:
+    from omen_client import CallError
+
+BATCH_MAX = 100
+EXAMPLE = {
+    "signal_id": "OMEN-EXAMPLE0001",
+    "title": "Red Sea transit disruption",
+    "probability": 0.62,
+    "confidence_score": 0.85,
+    "confidence_level": "HIGH",
+    "category": "GEOPOLITICAL",
+}
+
+
+async def emit(
+    file: Annotated[str, Parameter(help="Lines of JSON, one signal each; - for stdin.")] = STDIN,
+    *,
+    example: Annotated[bool, Parameter(negative="", help="Emit one made-up signal instead of reading any.")] = False,
+    ledger_only: Annotated[bool, Parameter(negative="", help="Do not wait for RiskCast.")] = False,
+    servers: Servers | None = None,
+    output: Output = "text",
+) -> int:
+    """
+    Emit ready signals: into the ledger, then on to RiskCast. (submit takes raw events, ingest goes to RiskCast only.)
+
+    Each line is a signal event as `omen ledger cat -o jsonl` prints it, or only the signal inside of one. Emitting the
+    same again appends nothing.
+
+    Example: omen emit --example
+    """
+    delivery = pb.DELIVERY_LEDGER if ledger_only else pb.DELIVERY_AWAIT
+    source = iter([ready_signal(EXAMPLE)]) if example else items(file, ready_signal)
+    found: list[pb.EmitResult | CallError] = []
+    async with (servers or Servers()).omen_client() as omen:
+        for batch in batches(source, BATCH_MAX):
+            found += await omen.emit_all(batch, delivery=delivery)
+    return print_outcomes(output, found, lambda at: f"signal {at + 1}")
