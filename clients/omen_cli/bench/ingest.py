@@ -1,6 +1,3 @@
-import asyncio
-import socket
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -10,9 +7,9 @@ from cyclopts import Parameter
 from omen_cli import exits
 from omen_cli.bench.figures import Figure, machine
 from omen_cli.bench.ingesting import CASES, measure
-from omen_cli.child import Child, Plan
+from omen_cli.bench.servers import check_place, riskcast, serving
 from omen_cli.options import Output
-from omen_cli.output import print_one, print_rows, say
+from omen_cli.output import print_one, print_rows
 from omen_cli.progress import Bar
 
 COLUMNS = ("case", "producers", "batch", "rate_per_s", "p50_ms", "p90_ms", "p99_ms", "p999_ms")
@@ -35,22 +32,14 @@ async def ingest(
 
     Example: omen bench ingest --seconds 20 -o json
     """
-    if not dir.is_dir() or seconds <= 0:
-        text = f"there is no directory {dir}" if seconds > 0 else "--seconds is to be more than 0"
-        raise exits.Stopped(exits.USAGE, "USAGE", text, "omen bench ingest --help tells what it takes.")
+    check_place(dir, seconds, "ingest")
     figures: list[Figure] = []
     with TemporaryDirectory(prefix="omen-bench-", dir=dir) as place, Bar("bench ingest") as bar:
-        url = store or f"sqlite:///{place}/riskcast.db"
-        server = Child(plan(Path(place), url), say)
-        try:
-            await server.start()
-            async for figure in measure(server.plan.address, seconds):
+        async with serving(riskcast(Path(place), store)) as address:
+            async for figure in measure(address, seconds):
                 figures.append(figure)
                 bar.move(len(figures), CASES, "cases")
-        finally:
-            with suppress(asyncio.CancelledError):
-                await server.stop()
-    print_figures(output, figures, {"store": url.partition(":")[0], **machine(dir)})
+    print_figures(output, figures, {"store": store.partition(":")[0] or "sqlite", **machine(dir)})
     return exits.OK
 
 
@@ -72,14 +61,3 @@ def print_figures(output: Output, figures: list[Figure], about: dict[str, Any]) 
         print_rows("text", rows, COLUMNS)
         print()
         print_one("text", {**ratios, **about})
-
-
-def plan(place: Path, store: str) -> Plan:
-    """
-    Return how to run a RiskCast that nobody else uses.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    flags = (f"--listen={address}", "--metrics-port=0", f"--store={store}", "--log-level=warning")
-    return Plan("RiskCast", "riskcast_server", address, flags, place / "riskcast.log")

@@ -4,18 +4,14 @@ What RiskCast takes on, measured by a client on the same machine against a serve
 Every case is bounded in time. The echo is a health check through the same gate: what a call costs that does nothing.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from itertools import count
-from time import perf_counter
-from typing import Any
 
 from omen.v1.signal_pb2 import SignalEvent
-from omen_cli.bench.figures import Figure, percentiles_ms
+from omen_cli.bench.cases import Case, echo_of, timed
+from omen_cli.bench.figures import Figure
 from omen_cli.bench.typical import typical_signal
 from omen_client import RiskCastClient
-from omen_rpc.health import HealthCheckRequest, HealthCheckResponse
 from omen_rpc.signal_codec import content_digest
 from riskcast.v1 import ingest_service_pb2 as pb
 
@@ -66,7 +62,7 @@ async def measure(address: str, seconds: float) -> AsyncIterator[Figure]:
         halves = Batches(signals, BATCH // 2)
         known = [pb.IngestBatchItem(signal=event) for event in signals.some(BATCH)]
         await client.ingest_batch(known, origin=HOT_PATH)
-        echo = echo_of(client)
+        echo = echo_of(client.connection)
         cases = [
             Case("echo", ALONE, 1, echo),
             Case("raw unary", ALONE, 1, lambda: client.ingest_alone(stock.take(), origin=HOT_PATH)),
@@ -84,18 +80,6 @@ async def measure(address: str, seconds: float) -> AsyncIterator[Figure]:
         for case in cases:
             stock.fill()
             yield await timed(case, seconds / CASES)
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """
-    What so many callers repeat, and how many signals each call brings.
-    """
-
-    name: str
-    callers: int
-    signals: int
-    call: Callable[[], Awaitable[Any]]
 
 
 class Stock:
@@ -138,36 +122,3 @@ class Batches:
 
     def _make(self) -> list[pb.IngestBatchItem]:
         return [pb.IngestBatchItem(signal=event) for event in self._signals.some(self._size)]
-
-
-def echo_of(client: RiskCastClient) -> Callable[[], Awaitable[Any]]:
-    """
-    Return a call that does nothing.
-    """
-    method: Any = client.connection.calls.unary_unary(
-        "/grpc.health.v1.Health/Check",
-        request_serializer=HealthCheckRequest.SerializeToString,
-        response_deserializer=HealthCheckResponse.FromString,
-    )
-    return lambda: client.connection.call(method, HealthCheckRequest())
-
-
-async def timed(case: Case, seconds: float) -> Figure:
-    """
-    Let the callers of *case* repeat its call for *seconds*, and return what came of it.
-    """
-    await case.call()
-    took: list[float] = []
-    began = perf_counter()
-    ends = began + seconds
-
-    async def caller() -> None:
-        while (start := perf_counter()) < ends:
-            await case.call()
-            took.append(perf_counter() - start)
-
-    await asyncio.gather(*(caller() for _ in range(case.callers)))
-    elapsed = perf_counter() - began
-    sent = len(took) * case.signals
-    rate = sent / elapsed
-    return Figure(case.name, case.callers, case.signals, "protobuf", sent, elapsed, rate, **percentiles_ms(took))

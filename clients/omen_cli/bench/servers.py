@@ -1,0 +1,63 @@
+"""
+Servers that a measurement runs for itself, and ends.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from omen_cli import exits
+from omen_cli.child import Child, Plan
+from omen_cli.output import say
+
+
+def riskcast(place: Path, store: str = "") -> Plan:
+    """
+    Return how to run a RiskCast that nobody else uses.
+    """
+    address = free_address()
+    flags = (f"--listen={address}", "--metrics-port=0", f"--store={store or f'sqlite:///{place}/riskcast.db'}")
+    return Plan("RiskCast", "riskcast_server", address, (*flags, "--log-level=warning"), place / "riskcast.log")
+
+
+def omen(place: Path, *more: str) -> Plan:
+    """
+    Return how to run an OMEN that nobody else uses.
+    """
+    address = free_address()
+    flags = (f"--listen={address}", "--metrics-port=0", f"--data-dir={place}", "--log-level=warning")
+    return Plan("OMEN", "omen_server", address, (*flags, *more), place / "omen.log")
+
+
+@asynccontextmanager
+async def serving(plan: Plan) -> AsyncIterator[str]:
+    """
+    Run a server while the block runs, and yield its address.
+    """
+    server = Child(plan, say)
+    try:
+        await server.start()
+        yield plan.address
+    finally:
+        with suppress(asyncio.CancelledError):
+            await server.stop()
+
+
+def check_place(directory: Path, seconds: float, verb: str) -> None:
+    """
+    Raise Stopped unless there is a place to measure in, and time.
+    """
+    if not directory.is_dir() or seconds <= 0:
+        text = f"there is no directory {directory}" if seconds > 0 else "--seconds is to be more than 0"
+        raise exits.Stopped(exits.USAGE, "USAGE", text, f"omen bench {verb} --help tells what it takes.")
+
+
+def free_address() -> str:
+    """
+    Return an address on loopback that nobody listens on now.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
