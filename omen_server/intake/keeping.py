@@ -1,0 +1,255 @@
+"""
+One record for one signal: whoever brings the same again, or at the same time, gets the first one's.
+
+Work that was begun is finished, whether its caller waits or not: an append that nobody waits for is still an append.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Generic, Protocol, TypeAlias, TypeVar
+
+from omen.v1.signal_pb2 import SignalEvent
+from omen.v1.signal_service_pb2 import EmitStatus
+from omen_rpc.errors import Reason, fault
+from omen_rpc.signal_codec import Prepared
+from omen_server.index import Known, Wanted
+from omen_server.ledger.entry import Entry
+from omen_server.ledger.errors import LedgerError, LedgerWriteError
+from omen_server.ledger.ledger import Ledger
+from omen_server.tail import Committed, Tail, decoded, stamped
+
+Told = TypeVar("Told")
+UNINDEXED_MAX = 100_000
+BEHIND_RETRY_S = 1.0
+
+
+class Finder(Protocol):
+    """
+    What tells whether the ledger has a signal; the index, as far as keeping is concerned.
+    """
+
+    async def find(self, wanted: Sequence[Wanted]) -> list[Known | None]:
+        """
+        Return the first record of each, or None.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """
+    A signal that lacks only its place in the ledger.
+    """
+
+    event: SignalEvent
+    record: Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """
+    A signal that the ledger holds; `cached` when it was there before, `status` and `ack_id` as far as was known then.
+    """
+
+    item: Committed
+    cached: bool = False
+    status: EmitStatus.ValueType = EmitStatus.EMIT_STATUS_UNSPECIFIED
+    ack_id: str = ""
+
+
+# What becomes of one signal: it is kept, whoever makes drafts has something else to tell, or it failed.
+Result: TypeAlias = Kept | Told | Exception
+Make: TypeAlias = Callable[[Sequence[Wanted]], Awaitable[Sequence[Draft | Told | Exception]]]
+
+
+class Keeper(Generic[Told]):
+    """
+    Appends each signal once. It owns what is between the ledger and the index: appended, and not found there yet.
+    """
+
+    def __init__(self, ledger: Ledger, tail: Tail, finder: Finder, unindexed_max: int = UNINDEXED_MAX) -> None:
+        self._ledger = ledger
+        self._tail = tail
+        self._finder = finder
+        self._unindexed_max = unindexed_max
+        self._open: dict[Wanted, asyncio.Future[Result[Told]]] = {}
+        self._unindexed: dict[Wanted, Known] = {}
+        self._order: deque[tuple[int, Wanted]] = deque()
+        self._works: set[asyncio.Task[None]] = set()
+
+    async def keep(self, wanted: Sequence[Wanted], make: Make[Told]) -> list[Result[Told]]:
+        """
+        Return what becomes of each of *wanted*, in order; *make* is asked for the drafts of those that are not known.
+        """
+        if len(self._unindexed) + len(self._open) + len(wanted) > self._unindexed_max:
+            raise index_behind(self._unindexed_max)
+        futures: list[asyncio.Future[Result[Told]]] = []
+        mine: dict[Wanted, asyncio.Future[Result[Told]]] = {}
+        for each in wanted:
+            future = self._open.get(each)
+            if future is None:
+                future = self._open[each] = mine[each] = asyncio.get_running_loop().create_future()
+            futures.append(future)
+        if mine:
+            work = asyncio.create_task(self._work(mine, make))
+            self._works.add(work)
+            work.add_done_callback(self._works.discard)
+        results: list[Result[Told]] = []
+        seen: set[Wanted] = set()
+        for each, future in zip(wanted, futures, strict=True):
+            result = await asyncio.shield(future) if not future.done() else future.result()
+            is_first = each in mine and each not in seen
+            seen.add(each)
+            results.append(result if is_first or not isinstance(result, Kept) else replace(result, cached=True))
+        return results
+
+    def indexed(self, offset: int) -> None:
+        """
+        Forget what the index has found up to *offset*.
+        """
+        while self._order and self._order[0][0] <= offset:
+            del self._unindexed[self._order.popleft()[1]]
+
+    async def close(self) -> None:
+        """
+        Wait for the work that is under way.
+        """
+        await asyncio.gather(*self._works, return_exceptions=True)
+
+    async def read(self, known: Sequence[Known]) -> dict[int, Committed]:
+        """
+        Return what the ledger holds at known places, by offset. Places that cannot be read any more are not there.
+        """
+        found: dict[int, Committed] = {}
+        places: dict[str, list[int]] = {}
+        for each in known:
+            held = self._tail.after(each.offset - 1, 1)
+            if held:
+                found[each.offset] = held[0]
+            elif each.partition in self._ledger.names():
+                places.setdefault(each.partition, []).append(each.ledger_index)
+        for partition, indexes in places.items():
+            async for batch in self._ledger.read_partition(partition, indexes=indexes):
+                for item in await asyncio.to_thread(decoded, batch):
+                    if isinstance(item, Committed):
+                        found[item.offset] = item
+        return found
+
+    async def _work(self, mine: Mapping[Wanted, asyncio.Future[Result[Told]]], make: Make[Told]) -> None:
+        try:
+            results = await self._found(list(mine))
+            missing = [each for each in mine if each not in results]
+            if missing:
+                drafts: dict[Wanted, Draft] = {}
+                for each, made in zip(missing, await make(missing), strict=True):
+                    if isinstance(made, Draft):
+                        drafts[each] = made
+                    else:
+                        results[each] = made
+                results.update(await self._append(drafts))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is everybody's answer who waits for these
+            results = dict.fromkeys(mine, error)
+        finally:
+            for each in mine:
+                del self._open[each]
+        for each, future in mine.items():
+            future.set_result(results[each])
+
+    async def _found(self, wanted: Sequence[Wanted]) -> dict[Wanted, Result[Told]]:
+        """
+        Return what the ledger has. A record that can no longer be read counts as none: its signal is appended anew.
+        """
+        recent = {each: self._unindexed[each] for each in wanted if each in self._unindexed}
+        others = [each for each in wanted if each not in recent]
+        known = dict(recent)
+        if others:
+            known.update(
+                (each, found)
+                for each, found in zip(others, await self._finder.find(others), strict=True)
+                if found is not None
+            )
+        items = await self.read(list(known.values())) if known else {}
+        return {
+            each: Kept(items[found.offset], True, found.status, found.ack_id)
+            for each, found in known.items()
+            if found.offset in items
+        }
+
+    async def _append(self, drafts: Mapping[Wanted, Draft]) -> dict[Wanted, Result[Told]]:
+        """
+        Append drafts, each day's on its own: what is refused of one day takes nothing of another with it.
+        """
+        days: dict[date, dict[Wanted, Draft]] = {}
+        for each, draft in drafts.items():
+            days.setdefault(draft.event.emitted_at.ToDatetime(UTC).date(), {})[each] = draft
+        results: dict[Wanted, Result[Told]] = {}
+        for appended in await asyncio.gather(*(self._append_day(day) for day in days.values())):
+            results.update(appended)
+        return results
+
+    async def _append_day(self, drafts: Mapping[Wanted, Draft]) -> dict[Wanted, Result[Told]]:
+        results: dict[Wanted, Result[Told]] = {}
+        try:
+            positions = await self._ledger.append(
+                [Entry(emitted_at_of(draft.event), draft.record) for draft in drafts.values()]
+            )
+        except LedgerError as error:
+            # What comes before the failure in one day's order is durable, and its followers will read it.
+            positions = list(error.durable) if isinstance(error, LedgerWriteError) else []
+            results.update(dict.fromkeys(list(drafts)[len(positions) :], error))
+        # Nothing is awaited between the append and here: the followers that it has woken find the signals at hand.
+        items = [
+            stamped(draft.event, draft.record, position)
+            for draft, position in zip(drafts.values(), positions, strict=False)
+        ]
+        self._tail.offer(items)
+        for each, item in zip(drafts, items, strict=False):
+            self._unindexed[each] = known_of(item)
+            self._order.append((item.offset, each))
+            results[each] = Kept(item)
+        return results
+
+
+def emitted_at_of(event: SignalEvent) -> datetime:
+    """
+    Return when a signal was emitted.
+    """
+    return event.emitted_at.ToDatetime(UTC)
+
+
+def known_of(item: Committed) -> Known:
+    """
+    Return what the index will say of a record that has just been appended.
+    """
+    event, position = item.event, item.position
+    return Known(
+        offset=position.offset,
+        partition=position.partition,
+        ledger_index=position.index,
+        signal_id=event.signal_id,
+        input_event_hash=event.input_event_hash,
+        content_digest=event.content_digest,
+        status=EmitStatus.EMIT_STATUS_UNSPECIFIED,
+        ack_id="",
+    )
+
+
+def index_behind(limit: int) -> Exception:
+    """
+    Make the error for a signal that nobody could tell from one that is there already.
+    """
+    return fault(
+        Reason.ERROR_REASON_OVERLOADED,
+        f"{limit} signals wait for the index, as many as may be.",
+        metadata={"limit": limit, "limit_name": "unindexed_max", "retry_after_s": BEHIND_RETRY_S},
+        retry_after_s=BEHIND_RETRY_S,
+    )
+
+
+def appended(results: Iterable[Result[Told]]) -> bool:
+    """
+    Tell whether anything of a batch is in the ledger.
+    """
+    return any(isinstance(result, Kept) for result in results)
