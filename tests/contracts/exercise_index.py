@@ -207,7 +207,15 @@ QUERIES: Final = [
     Query(text="nobody's word"),
     Query(text="red", partition="2026-01-28", categories=[1, 2, 3]),
 ]
-_TITLES: Final = ("Red Sea transit", "The sea is red", "Straße closed", "100% of ports", "under_score", "back\\slash", "1000")
+_TITLES: Final = (
+    "Red Sea transit",
+    "The sea is red",
+    "Straße closed",
+    "100% of ports",
+    "under_score",
+    "back\\slash",
+    "1000",
+)
 
 
 def crowd(count: int, seed: int = 7) -> list[Row]:

@@ -117,9 +117,7 @@ class MemoryIndex:
         """
         See `Lookup`.
         """
-        dates = [
-            datetime.fromtimestamp(row.emitted_ns // 10**9, UTC).date().isoformat() for row in self.rows.values()
-        ]
+        dates = [datetime.fromtimestamp(row.emitted_ns // 10**9, UTC).date().isoformat() for row in self.rows.values()]
         return Counts(len(dates), dates.count(day))
 
     def _known(self, row: Row) -> Known:

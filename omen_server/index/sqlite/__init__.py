@@ -15,7 +15,14 @@ from omen_server.index.errors import IndexDamaged, IndexFailed, IndexUnavailable
 from omen_server.index.row import Row, bounded_ns
 from omen_server.index.sqlite import paging, reading, writing
 from omen_server.index.sqlite.connection import Step, Thread
-from omen_server.index.sqlite.database_file import VERSION_MIN, connect_reader, connect_writer, begin_anew, owned, prepare
+from omen_server.index.sqlite.database_file import (
+    VERSION_MIN,
+    connect_reader,
+    connect_writer,
+    begin_anew,
+    owned,
+    prepare,
+)
 
 Answer = TypeVar("Answer")
 
