@@ -47,6 +47,8 @@ LEDGER_QUARANTINED_BYTES = Counter(
 LEDGER_CORRUPTIONS = Counter("omen_ledger_corruptions", "Damaged places come across, each counted once a process.")
 LEDGER_SEALS = Counter("omen_ledger_seals", "Partitions sealed by this process.")
 
+INDEX_LAG_RECORDS = Gauge("omen_index_lag_records", "Records of the ledger that the signal index has not yet.")
+
 INGEST_SIGNALS = Counter(
     "omen_ingest_signals", "Signals that came to RiskCast, by origin and outcome.", ["origin", "outcome"]
 )
