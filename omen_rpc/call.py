@@ -23,6 +23,7 @@ class Call:
     principal: Principal | None = None
     evicted: bool = False
     drained: bool = False
+    cursor: str = ""  # Where a stream of signals is after what has been written of it.
 
     @property
     def caller(self) -> str:

@@ -199,7 +199,7 @@ class Gate(grpc.GenericRpcHandler):
                     if not begun:  # On their own: grpc sends no status once a write that carries them was given up.
                         await context.send_initial_metadata(())
                         begun = True
-                    await self._write(context, reply)
+                    await self._write(context, call, reply)
             finally:
                 del self._streams[task]
                 await replies.aclose()
@@ -250,13 +250,21 @@ class Gate(grpc.GenericRpcHandler):
                 return
             yield parse(endpoint, raw)
 
-    async def _write(self, context: Context, reply: Message) -> None:
+    async def _write(self, context: Context, call: Call, reply: Message | bytes) -> None:
+        """
+        Write one reply, which may have been encoded before: many streams may share its bytes.
+        """
+        data = reply if isinstance(reply, bytes) else reply.SerializeToString()
         try:
             async with asyncio.timeout(self._limits.write_timeout_s):
-                await context.write(reply.SerializeToString())
+                await context.write(data)
         except TimeoutError:
             self._leaving.add()  # The status stands behind what the peer does not take.
-            raise fault(Reason.ERROR_REASON_SUBSCRIBER_STALLED, retry_after_s=STALLED_RETRY_S) from None
+            raise fault(
+                Reason.ERROR_REASON_SUBSCRIBER_STALLED,
+                metadata={"cursor": call.cursor} if call.cursor else None,
+                retry_after_s=STALLED_RETRY_S,
+            ) from None
 
     def _charge(self, rate: RateLimit, call: Call, cost: int) -> None:
         wait_s = rate.take(call.caller, cost)

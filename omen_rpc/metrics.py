@@ -48,6 +48,11 @@ LEDGER_CORRUPTIONS = Counter("omen_ledger_corruptions", "Damaged places come acr
 LEDGER_SEALS = Counter("omen_ledger_seals", "Partitions sealed by this process.")
 
 INDEX_LAG_RECORDS = Gauge("omen_index_lag_records", "Records of the ledger that the signal index has not yet.")
+STREAM_SUBSCRIBERS = Gauge("omen_stream_subscribers", "Open streams of signals, by what they are sent from.", ["state"])
+STREAM_LAG_RECORDS = Gauge("omen_stream_lag_records", "Records that the slowest subscriber is behind.")
+STREAM_FRAMES = Counter("omen_stream_frames", "Frames sent to subscribers.")
+STREAM_SIGNALS = Counter("omen_stream_signals", "Signals sent to subscribers, each counted once for each of them.")
+STREAM_FELL_BEHIND = Counter("omen_stream_fell_behind", "Times that a subscriber was slower than the appends.")
 
 INGEST_SIGNALS = Counter(
     "omen_ingest_signals", "Signals that came to RiskCast, by origin and outcome.", ["origin", "outcome"]

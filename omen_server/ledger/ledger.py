@@ -4,7 +4,7 @@ The ledger as the rest of the server sees it: asynchronous, and durable before i
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from typing import TypeVar
 from omen_rpc.position import Position
 
 from . import audit, backup, lifecycle, seal
+from .batches import first_batch, next_batch
 from .catalogue import PartitionInfo, reconciled_through
 from .durable import Disk, replace_file
 from .entry import Codec, Entry
@@ -141,13 +142,19 @@ class Ledger:
             await moved.wait()
         return self.durable_offset
 
-    async def read(self, after_offset: int = 0, through_offset: int = 0) -> AsyncIterator[list[Record | Gap]]:
+    async def read(self, after_offset: int = 0, through_offset: int = 0) -> AsyncGenerator[list[Record | Gap], None]:
         """
         Yield batches of everything behind an offset, in the order of offsets, up to what is durable now.
         """
         through = min(through_offset or self.durable_offset, self.durable_offset)
         async for batch in self._batches(partial(self._reader.everything, after_offset, through)):
             yield batch
+
+    async def retained_after(self) -> int:
+        """
+        Return the offset up to which retention has deleted everything; 0 when it has deleted nothing.
+        """
+        return await self._run(self._reader.retained_after)
 
     async def read_partition(
         self,
@@ -352,12 +359,12 @@ class Ledger:
         records_max = records_max or self._settings.read_batch_records_max
         bytes_max = self._settings.read_batch_bytes_max
         # A short read is one hop to a thread and back: it begins there, and a batch with room left was the last one.
-        items, batch, more = await self._run(lambda: _first_batch(begin, records_max, bytes_max))
+        items, batch, more = await self._run(lambda: first_batch(begin, records_max, bytes_max))
         while batch:
             yield batch
             if not more:
                 return
-            batch, more = await self._run(partial(_next_batch, items, records_max, bytes_max))
+            batch, more = await self._run(partial(next_batch, items, records_max, bytes_max))
 
     async def _undo_seal(self, name: str, through: int, error: BaseException) -> None:
         """
@@ -374,24 +381,3 @@ class Ledger:
 
         with suppress(asyncio.CancelledError):
             await self._writer.order(undo)
-
-
-def _first_batch(
-    begin: Callable[[], Iterator[Item]], records_max: int, bytes_max: int
-) -> tuple[Iterator[Item], list[Item], bool]:
-    items = begin()
-    return items, *_next_batch(items, records_max, bytes_max)
-
-
-def _next_batch(items: Iterator[Item], records_max: int, bytes_max: int) -> tuple[list[Item], bool]:
-    """
-    Return the next items, and whether there may be more behind them.
-    """
-    batch: list[Item] = []
-    size = 0
-    for item in items:
-        batch.append(item)
-        size += len(item.payload) if isinstance(item, Record) else 0
-        if len(batch) >= records_max or size >= bytes_max:
-            return batch, True
-    return batch, False

@@ -69,6 +69,16 @@ class LiveReader:
                 walks.append((begin[1] if begin else 0, partial(self._walk, files, after_offset=after_offset)))
         return merge(walks, after_offset, through_offset)
 
+    def retained_after(self) -> int:
+        """
+        Return the offset up to which retention has deleted everything; 0 when it has deleted nothing.
+        """
+        all_files = [self.files(name) for name in self._journal.tails()]
+        if all(files.segments or files.manifest is None for files in all_files):
+            return 0
+        kept = [self._first_offset(files) for files in all_files if files.segments]
+        return min((offset for offset in kept if offset), default=self._journal.durable_offset + 1) - 1
+
     def partition(
         self, name: str, after_index: int, through_index: int, indexes: Sequence[int]
     ) -> Iterator[Record | Gap]:
@@ -133,6 +143,15 @@ class LiveReader:
         """
         for sums in self._fingerprints.values():
             sums.save(self._disk)
+
+    def _first_offset(self, files: PartitionFiles) -> int:
+        """
+        Return the offset of a partition's first record, as its manifest has it or as it lies there; 0 without one.
+        """
+        if files.manifest is not None and files.manifest.first_offset:
+            return files.manifest.first_offset
+        first = self._marks.first(self._disk, files, min(files.segments), self._codec)
+        return first[1] if first else 0
 
     def _walk(self, files: PartitionFiles, after_index: int = 0, after_offset: int = 0) -> Walk:
         limit = self._journal.limits.get(files.name)

@@ -37,6 +37,8 @@ STATES = {
     "recovered",
     "quarantined",
     "reset",
+    "fell",
+    "behind",
 }
 LABELS = {
     "origin",

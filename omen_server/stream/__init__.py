@@ -1,0 +1,3 @@
+from omen_server.stream.stream import Stream
+
+__all__ = ["Stream"]
