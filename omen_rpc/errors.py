@@ -5,29 +5,26 @@ The catalogue in the contract decides code, client action and remedy; an error h
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import grpc
 from google.protobuf.message import Message
 
 from omen.v1 import error_pb2
 from omen_rpc.contract import REASON_PREFIX, ErrorRule, catalogue
+from omen_rpc.violation import Violation
+
+# `Violation` is imported from here, too: it is part of what an error tells.
+__all__ = [
+    "CLASSES", "AlreadyExists", "CallError", "DataLoss", "DeadlineExceeded", "Exhausted", "InvalidRequest",
+    "NotAllowed", "NotFound", "OutOfRange", "PreconditionFailed", "Reason", "Unavailable", "Violation", "clip", "fault",
+    "invalid_fields", "item_error",
+]  # fmt: skip
 
 MESSAGE_BYTES_MAX = 1000
 VALUE_BYTES_MAX = 256
 VIOLATIONS_MAX = 20
 
 Reason = error_pb2.ErrorReason
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """
-    One field that breaks its rule, by its path from the request.
-    """
-
-    field: str
-    description: str
 
 
 class CallError(Exception):

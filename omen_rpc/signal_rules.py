@@ -11,9 +11,9 @@ from math import isfinite
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from omen.v1 import signal_pb2
 from omen.v1.signal_pb2 import Evidence, OmenSignal, SignalEvent
-from omen_rpc.errors import Violation
+from omen_rpc.confidence_level import confidence_level, word
+from omen_rpc.violation import Violation
 
 TITLE_CHARS_MAX = 500
 DESCRIPTION_CHARS_MAX = 10_000
@@ -23,8 +23,6 @@ REQUEST_ID_CHARS_MAX = 128
 LIST_ITEMS_MAX = 100
 SECONDS_MIN = -62_135_596_800
 SECONDS_MAX = 253_402_300_799
-HIGH_FROM = 0.75
-MEDIUM_FROM = 0.50
 
 SIGNAL_ID = re.compile(r"OMEN-[A-Z0-9]{4,32}")
 TRACE_ID = re.compile(r"[0-9a-z]{16}")
@@ -221,19 +219,3 @@ def is_date(year: int, month: int, day: int) -> bool:
     except ValueError:
         return False
     return True
-
-
-def confidence_level(score: float) -> signal_pb2.ConfidenceLevel.ValueType:
-    """
-    Return the word for a confidence score. There is no other place that decides it.
-    """
-    if score >= HIGH_FROM:
-        return signal_pb2.CONFIDENCE_LEVEL_HIGH
-    return signal_pb2.CONFIDENCE_LEVEL_MEDIUM if score >= MEDIUM_FROM else signal_pb2.CONFIDENCE_LEVEL_LOW
-
-
-def word(level: signal_pb2.ConfidenceLevel.ValueType) -> str:
-    """
-    Return a level's short name.
-    """
-    return signal_pb2.ConfidenceLevel.Name(level).removeprefix("CONFIDENCE_LEVEL_")

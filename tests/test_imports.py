@@ -262,6 +262,23 @@ def test_pipeline_is_pure(name: str) -> None:
     assert wrong == set()
 
 
+@pytest.mark.parametrize("name", PURE)
+def test_pipeline_runs_without_grpc(name: str) -> None:
+    """
+    The same by running it: importing all of it leaves gRPC where it is, whatever way the imports go.
+    """
+    names = [module for module in modules() if belongs(module, name)]
+    assert names
+    script = (
+        f"import importlib, sys; [importlib.import_module(name) for name in {names!r}]; print('grpc' in sys.modules)"
+    )
+    path = ":".join(str(ROOT / part) for part in ("", "proto", "clients"))
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={"PYTHONPATH": path}, capture_output=True, text=True, check=False
+    )
+    assert (done.stderr, done.stdout) == ("", "False\n")
+
+
 def test_ledger_knows_no_grpc() -> None:
     """
     The ledger knows bytes and positions; only its service knows that there is gRPC.

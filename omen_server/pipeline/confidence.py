@@ -21,11 +21,20 @@ def confidence(reading: Reading, rules: Ruleset, verdicts: Iterable[RuleVerdict]
     """
     Derive the score from what the rules said. It follows from the verdicts as they are shown, rounding included.
     """
-    by_name = {verdict.name: verdict for verdict in verdicts}
     trust = reading.profile.trust if reading.profile else 0.0
+    return from_verdicts(verdicts, rounded(completeness_of(reading.raw, reading.kind, rules)), trust, rules)
+
+
+def from_verdicts(
+    verdicts: Iterable[RuleVerdict], completeness: float, trust: float, rules: Ruleset
+) -> ConfidenceDerivation:
+    """
+    Derive the score from what is kept of a signal: its verdicts and two numbers, all of them rounded.
+    """
+    by_name = {verdict.name: verdict for verdict in verdicts}
     values = {name: by_name[name].score for name in FACTORS if name in by_name and by_name[name].HasField("score")}
     boosts = {name: by_name[name].parameters["boost"] for name in BOOSTS if boosts_of(by_name.get(name))}
-    return derive({**values, "source": trust}, completeness_of(reading.raw, reading.kind, rules), trust, boosts, rules)
+    return derive({**values, "source": trust}, completeness, trust, boosts, rules)
 
 
 def boosts_of(verdict: RuleVerdict | None) -> bool:

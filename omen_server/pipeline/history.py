@@ -4,6 +4,7 @@ What was seen of each source event before: a value, and functions from one value
 A history is bounded three ways: by age, by points a series, by series.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -52,15 +53,18 @@ def extended(series: Series, point: Point, now_ns: int) -> Series:
     """
     Return the series with one more point, within its bounds. The order in which points come makes no difference.
     """
-    return bounded(tuple(sorted({*series, point})), now_ns)
+    at = bisect_left(series, point)
+    known = at < len(series) and series[at] == point
+    return bounded(series if known else (*series[:at], point, *series[at:]), now_ns)
 
 
 def bounded(series: Series, now_ns: int) -> Series:
     """
     Return the newest points, at most 1,000 and none older than 168 hours.
     """
-    oldest = now_ns - AGE_S_MAX * SECOND_NS
-    return tuple(point for point in series[-POINTS_MAX:] if point.observed_ns >= oldest)
+    oldest = bisect_left(series, now_ns - AGE_S_MAX * SECOND_NS, key=lambda point: point.observed_ns)
+    first = max(oldest, len(series) - POINTS_MAX)
+    return series[first:] if first else series
 
 
 def swept(history: History, now_ns: int, series_max: int = SERIES_MAX) -> History:

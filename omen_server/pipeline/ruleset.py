@@ -36,7 +36,9 @@ RULES: Final = (
     ("estimate", "1.0.0"),
 )
 # What judges a signal that all of them let through.
-EMISSION: Final = ("confidence", "1.0.0")
+EMISSION: Final = ("confidence", "1.1.0")
+# What tells how its category follows. It refuses nothing.
+CATEGORY: Final = ("category", "1.0.0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Ruleset:
     version: str = "1.0.0"
     rules: tuple[tuple[str, str], ...] = RULES
     emission: tuple[str, str] = EMISSION
+    category: tuple[str, str] = CATEGORY
     sources: Mapping[str, SourceProfile] = field(default_factory=lambda: MappingProxyType(SOURCES))
     sanity: thresholds.Sanity = field(default_factory=thresholds.Sanity)
     market: thresholds.Market = field(default_factory=thresholds.Market)

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from omen.v1.signal_pb2 import OmenSignal, RawSignalEvent, RuleVerdict, SignalCategory, SignalEvent
+from omen.v1.signal_pb2 import OmenSignal, RawSignalEvent, RuleStatus, RuleVerdict, SignalCategory, SignalEvent
 from omen.v1.signal_service_pb2 import ConfidenceDerivation, SignalExplanation
-from omen_rpc.signal_rules import confidence_level
+from omen_rpc.confidence_level import confidence_level
 from omen_server import identity
 from omen_server.pipeline.classifier import Weighed, classify, weigh
 from omen_server.pipeline.confidence import confidence
@@ -17,7 +17,7 @@ from omen_server.pipeline.estimate import Estimate, estimate
 from omen_server.pipeline.explanation import explanation_of
 from omen_server.pipeline.history import EMPTY, History
 from omen_server.pipeline.reading import Reading, read
-from omen_server.pipeline.rules.verdict import passed, rejected
+from omen_server.pipeline.rules.verdict import not_applicable, passed, rejected
 from omen_server.pipeline.ruleset import Ruleset
 from omen_server.pipeline.snapshot import Peer, Snapshot, of_batch
 from omen_server.pipeline.validator import REFUSALS, validate
@@ -88,8 +88,8 @@ def judge(reading: Reading, rules: Ruleset, snapshot: Snapshot, *, explain: bool
     if rejected_by and not explain:
         return Outcome(input_hash, None, tuple(verdicts), rejected_by)
     derivation = confidence(reading, rules, verdicts)
-    verdicts.append(emission(derivation, rules))
     weighed = weigh(reading, rules)
+    verdicts += [emission(derivation, rules), categorised(weighed, rules)]
     explained = (
         explanation_of(raw, input_hash, rules, snapshot, verdicts=verdicts, derivation=derivation, weighed=weighed)
         if explain
@@ -116,7 +116,12 @@ def emission(derivation: ConfidenceDerivation, rules: Ruleset) -> RuleVerdict:
     Say whether a signal is sure enough to be emitted.
     """
     least = rules.confidence.score_min
-    numbers = {"score_min": least, "base": derivation.base, "completeness": derivation.completeness}
+    numbers = {
+        "score_min": least,
+        "base": derivation.base,
+        "completeness": derivation.completeness,
+        "source_trust": derivation.source_trust,
+    }
     if derivation.score < least:
         verdict = rejected(
             derivation.score, f"A confidence of {derivation.score:.4f} is below {least:.2f}", (), numbers
@@ -124,6 +129,25 @@ def emission(derivation: ConfidenceDerivation, rules: Ruleset) -> RuleVerdict:
     else:
         verdict = passed(derivation.score, f"A confidence of {derivation.score:.4f}", (), numbers)
     verdict.name, verdict.version = rules.emission
+    return verdict
+
+
+def categorised(weighed: Sequence[Weighed], rules: Ruleset) -> RuleVerdict:
+    """
+    Say what the words weigh for each category, so that the signal tells it when its raw event is gone.
+    """
+    told = [each for each in weighed if each.score > 0]
+    if not told:
+        verdict = not_applicable("No word speaks for a category; the kind of source decides")
+    else:
+        matches = {phrase for each in told for phrase in each.matches}
+        verdict = RuleVerdict(
+            status=RuleStatus.RULE_STATUS_PASSED,
+            reason=f"Words speak for {', '.join(sorted(each.name for each in told))}",
+            parameters={each.name: each.score for each in told},
+            matches=sorted(matches),
+        )
+    verdict.name, verdict.version = rules.category
     return verdict
 
 

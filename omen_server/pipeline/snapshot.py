@@ -40,6 +40,13 @@ class Peer:
     licence: str
 
     @property
+    def key(self) -> tuple[str, str]:
+        """
+        What it is at its source, in whatever version.
+        """
+        return self.source, self.source_event_id
+
+    @property
     def order(self) -> tuple[int, str, str]:
         """
         What decides which of two equal articles is the first.

@@ -3,7 +3,8 @@ Text as the rules read it: words without case, and phrases that begin and end wh
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import floor
 from typing import TypeAlias
 from unicodedata import normalize
 
@@ -32,6 +33,16 @@ def likeness(left: frozenset[str], right: frozenset[str]) -> float:
     return shared / (len(left) + len(right) - shared) if shared else 0.0
 
 
+def rarest(words: Iterable[str], count_of: Callable[[str], int], least: float) -> list[str]:
+    """
+    Return the rarest of the words, just so many that whatever is at least that much alike has one of them.
+
+    Texts so much alike share that share of the words, so that they share one of any few.
+    """
+    ordered = sorted(words, key=lambda word: (count_of(word), word))
+    return ordered[: floor(len(ordered) * (1 - least) + 1e-9) + 1]
+
+
 class Lexicon:
     """
     Phrases in layers, all of them looked for in one walk. In each layer the longest phrase at a place wins it.
@@ -46,6 +57,14 @@ class Lexicon:
         for layer, words in longest_first:
             row = (layer, list(words), len(words), " ".join(words), tuple(sorted(meanings[layer, words])))
             self._by_first.setdefault(words[0], []).append(row)
+
+    def meanings(self, layer: str, phrase: str) -> tuple[str, ...]:
+        """
+        Return what a phrase means in a layer; nothing where it is none of its phrases.
+        """
+        words = words_of(phrase)
+        rows = self._by_first.get(words[0], ()) if words else ()
+        return next((means for where, listed, _, _, means in rows if where == layer and listed == words), ())
 
     def find(self, words: Sequence[str]) -> Found:
         """

@@ -3,7 +3,6 @@ V7: who says so, how long ago, and has it been said before?
 """
 
 from collections.abc import Iterator
-from math import floor
 
 from omen.v1.signal_pb2 import RuleVerdict
 from omen_server.pipeline.attribute import SECOND_NS, number_of, text_of
@@ -13,7 +12,7 @@ from omen_server.pipeline.rules.freshness import age_of, recency_of
 from omen_server.pipeline.rules.verdict import not_applicable, passed, rejected, rounded
 from omen_server.pipeline.ruleset import Ruleset
 from omen_server.pipeline.snapshot import Peer, Snapshot, witness
-from omen_server.pipeline.words import likeness
+from omen_server.pipeline.words import likeness, rarest
 
 
 def news_quality(reading: Reading, rules: Ruleset, snapshot: Snapshot) -> RuleVerdict:
@@ -74,12 +73,9 @@ def original_of(reading: Reading, rules: Ruleset, snapshot: Snapshot) -> Peer | 
 def alike(me: Peer, snapshot: Snapshot, least: float) -> Iterator[Peer]:
     """
     Yield the other articles whose titles are at least that much alike.
-
-    They share that share of the words, so that they share one of any few: it is enough to look under the rarest ones.
     """
     by_word = snapshot.articles
-    rarest_first = sorted(me.words, key=lambda word: (len(by_word.get(word, ())), word))
-    few = rarest_first[: floor(len(rarest_first) * (1 - least) + 1e-9) + 1]
+    few = rarest(me.words, lambda word: len(by_word.get(word, ())), least)
     for peer in {peer for word in few for peer in by_word.get(word, ())}:
         if (peer.source, peer.source_event_id) != (me.source, me.source_event_id) and likeness(
             me.words, peer.words

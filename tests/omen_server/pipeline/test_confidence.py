@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from omen.v1 import signal_pb2
-from omen_rpc.signal_rules import confidence_level
+from omen_rpc.confidence_level import confidence_level
 from omen_server.pipeline.confidence import completeness_of, derive, half_width
 from omen_server.pipeline.profiles import SOURCES, Kind
 from omen_server.pipeline.reading import read
@@ -195,8 +195,8 @@ def test_emission(least: float, is_emitted: bool) -> None:
     outcome = run(raw, rules, NOTHING_KNOWN)
     assert (outcome.event is not None) is is_emitted
     assert outcome.rejected_by == ("" if is_emitted else "confidence")
-    assert outcome.verdicts[-1].name == "confidence"
-    assert outcome.verdicts[-1].score == 0.9001
+    assert outcome.verdicts[-2].name == "confidence"
+    assert outcome.verdicts[-2].score == 0.9001
 
 
 def test_emission_default() -> None:

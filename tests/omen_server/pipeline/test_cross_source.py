@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omen.v1.signal_pb2 import Location, RawSignalEvent
+from omen_server.pipeline.estimate import estimate
 from omen_server.pipeline.reading import read
 from omen_server.pipeline.rules.cross_source import boost_of
 from omen_server.pipeline.snapshot import Snapshot, of_batch, peer_of
@@ -132,6 +133,17 @@ def test_order_is_irrelevant() -> None:
         answers = tuple(verdict("cross_source", raw, snapshot).SerializeToString(deterministic=True) for raw in batch)
         seen.add((snapshot.digest, answers))
     assert len(seen) == 1
+
+
+def test_own_earlier_version_is_no_witness() -> None:
+    """
+    What a source said of the same event before adds nothing, neither as a witness nor as another domain.
+    """
+    before = article(TITLE, "article-1", age_s=HOUR, domain="ft.com")
+    now = article(TITLE, "article-1")
+    assert boost(now, before) == 0.0
+    assert estimate(read(now, RULES), RULES, among(before)) == estimate(read(now, RULES), RULES, among())
+    assert boost(market(TITLE), market(TITLE, age_s=HOUR, probability=0.5)) == 0.0
 
 
 @given(st.lists(st.sampled_from(["polymarket", "clob", "gdelt", "usgs", "unknown"]), max_size=6))

@@ -13,11 +13,11 @@ FILES = [
 ]
 # What computes and does nothing else. `datetime` is here as a type: see the next test.
 ALLOWED = {
-    "collections.abc", "dataclasses", "datetime", "enum", "functools", "google.protobuf.message",
+    "bisect", "collections.abc", "dataclasses", "datetime", "enum", "functools", "google.protobuf.message",
     "google.protobuf.struct_pb2", "google.protobuf.timestamp_pb2", "hashlib", "math", "omen.v1", "omen.v1.signal_pb2",
-    "omen.v1.signal_service_pb2", "omen_rpc", "omen_rpc.json_values", "omen_rpc.rfc3339", "omen_rpc.signal_codec",
-    "omen_rpc.signal_rules", "omen_server", "omen_server.pipeline", "omen_server.pipeline.rules", "orjson", "re",
-    "types", "typing", "unicodedata",
+    "omen.v1.signal_service_pb2", "omen_rpc", "omen_rpc.confidence_level", "omen_rpc.json_values", "omen_rpc.rfc3339",
+    "omen_rpc.signal_codec", "omen_rpc.signal_rules", "omen_server", "omen_server.pipeline",
+    "omen_server.pipeline.rules", "orjson", "re", "types", "typing", "unicodedata",
 }  # fmt: skip
 IMPURE = {
     "now",

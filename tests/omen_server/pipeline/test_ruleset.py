@@ -18,7 +18,7 @@ def test_id_golden() -> None:
     """
     The ruleset is the one that was reviewed: whoever changes a number or a word changes this line, too.
     """
-    assert RULES.id == "1.0.0+99ab5f26bee7"
+    assert RULES.id == "1.0.0+7aa8f2ca3f24"
 
 
 def test_id_shape() -> None:

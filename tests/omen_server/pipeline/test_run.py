@@ -84,7 +84,7 @@ def test_signals_are_complete(at: int) -> None:
     assert signal.context.HasField("temporal")
     assert signal.evidence
     assert signal.routing_hints
-    assert len(signal.validation) == 13
+    assert len(signal.validation) == 14
     assert signal.context_digest.startswith("sha256:")
     assert signal.generated_at.ToDatetime(NOW.tzinfo) == NOW
     event.content_digest = content_digest(event)
@@ -256,7 +256,7 @@ def test_explanation_of_a_refusal() -> None:
     assert outcome.explanation is not None
     assert outcome.explanation.signal_id.startswith("OMEN-")
     assert signal_pb2.RULE_STATUS_SKIPPED not in {verdict.status for verdict in outcome.verdicts}
-    assert len(outcome.verdicts) == 13
+    assert len(outcome.verdicts) == 14
 
 
 KEYS = ["change_pct", "z_score", "congestion_ratio", "credibility", "expires", "certainty", "magnitude"]
