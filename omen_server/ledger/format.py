@@ -160,7 +160,7 @@ def looks_torn(data: bytes, damage: Damage) -> bool:
     if damage.end > body and crc32(data[body : damage.end]) == _HEADER.unpack_from(data, damage.start)[1]:
         return False
     short = damage.end == len(data) and damage.reason in {PARTIAL_HEADER, PARTIAL_PAYLOAD}
-    return short or _holds_lost_sector(data, damage)
+    return short or _holds_lost_sector(data, damage) or _lost_its_end(data, damage)
 
 
 def _holds_lost_sector(data: bytes, damage: Damage) -> bool:
@@ -174,3 +174,17 @@ def _holds_lost_sector(data: bytes, damage: Damage) -> bool:
             return True
         at = edge
     return False
+
+
+def _lost_its_end(data: bytes, damage: Damage) -> bool:
+    """
+    Tell whether the file's last sector never arrived, of which the last payload was to have no more than a few bytes.
+
+    So few zeros prove nothing elsewhere. Here they do: JSON ends in a brace, and no flipped bit makes a zero of that.
+    """
+    body = damage.start + HEADER_BYTES
+    if damage.reason != CHECKSUM_MISMATCH or not data.startswith(b"{", body):
+        return False
+    end = body + decode_header(data[damage.start : body])[0]
+    edge = (end - 1) // SECTOR_BYTES * SECTOR_BYTES
+    return end == len(data) and data.count(0, edge, end) == end - edge

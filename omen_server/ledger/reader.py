@@ -141,6 +141,10 @@ class Walk:
         count = through - expected
         sequence = self._last.sequence + 1 if self._last is not None else 1
         offset = self._last.offset + 1 if self._last is not None else 1
+        last_offset = offset + count
+        if (manifest := self.files.manifest) is not None and through <= manifest.last_ledger_index:
+            # Records of other partitions may lie between those that are gone; the seal knows how far they reached.
+            offset, last_offset = max(offset, manifest.first_offset), max(last_offset, manifest.last_offset)
         yield Gap(
             self.files.name,
             expected,
@@ -148,7 +152,7 @@ class Walk:
             sequence,
             sequence + count,
             offset,
-            offset + count,
+            last_offset,
             file,
             damage.start,
             damage.reason,
@@ -203,8 +207,11 @@ def _advance(
 def _hole(named: list[Gap], first: int, last: int) -> Gap:
     """
     Name offsets that no record holds, with the reason of the partition's gap that explains them, when one does.
+
+    Where several might, the narrowest knows best: a gap's offsets are the widest they can be.
     """
-    for gap in named:
-        if gap.first_offset <= last and gap.last_offset >= first:
-            return replace(gap, first_offset=first, last_offset=last)
-    return Gap("", 0, 0, 0, 0, first, last, "", 0, "No record holds these offsets")
+    fitting = [gap for gap in named if gap.first_offset <= last and gap.last_offset >= first]
+    if not fitting:
+        return Gap("", 0, 0, 0, 0, first, last, "", 0, "No record holds these offsets")
+    found = min(fitting, key=lambda gap: gap.last_offset - gap.first_offset)
+    return replace(found, first_offset=first, last_offset=last)

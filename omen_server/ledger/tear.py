@@ -6,13 +6,14 @@ everything else stays where it is and becomes a gap.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from omen_rpc.position import Position
 
 from .durable import Disk
 from .entry import Codec
 from .format import Damage, looks_torn
+from .manifest import Manifest
 from .partition import PartitionFiles
 from .segment import Record, load_segment, read_segment
 
@@ -72,6 +73,12 @@ def scan_tail(disk: Disk, files: PartitionFiles, codec: Codec) -> TailScan:
             before = next((item.position for item in reversed(older_items) if isinstance(item, Record)), None)
             if before is not None:
                 break
+        if before is None and files.manifest is not None:
+            # What was sealed before this segment is gone, deleted after its retention: its numbers stay used.
+            sealed = files.manifest
+            before = Position(
+                files.name, sealed.last_ledger_sequence, sealed.last_ledger_index, sealed.last_offset, 0, 0
+            )
     return TailScan(files, ordinal, data, items, before, loose)
 
 
@@ -153,15 +160,42 @@ def _proven_lost(disk: Disk, tail: TailScan, tear: Damage, others: Sequence[Part
         (item.position.offset for item in reversed(tail.items[: tail.items.index(tear)]) if isinstance(item, Record)),
         tail.before.offset if tail.before is not None else 0,
     )
+    counted, newest = 0, after
     known: set[int] = set()
     for files in others:
-        if files.manifest is not None and files.sealed and files.manifest.last_offset <= after:
+        manifest, unsealed = files.manifest, files
+        if manifest is not None and files.sealed and manifest.last_offset <= after:
             continue
-        known.update(_offsets_after(disk, files, after, codec))
-    for files in (*others, tail.files):
-        for gap in files.gaps:
-            known.update(range(max(gap.first_offset, after + 1), gap.last_offset + 1) if gap.skipped else ())
-    return bool(known) and len(known) < max(known) - after
+        if manifest is not None and _first_offset(manifest) > after:
+            # A position is an offset, so the seal's word for one is enough: years of sealed days are neither read nor
+            # missed when they were deleted after their retention.
+            counted, newest = counted + manifest.last_ledger_index, max(newest, manifest.last_offset)
+            unsealed = _beyond_seal(files, manifest)
+        known.update(_offsets_after(disk, unsealed, after, codec))
+        known.update(_skipped_after(unsealed, after))
+    known.update(_skipped_after(tail.files, after))
+    return counted + len(known) < max((newest, *known)) - after
+
+
+def _first_offset(manifest: Manifest) -> int:
+    """
+    Return an offset that nothing in sealed segments lies below.
+    """
+    return min((manifest.first_offset, *(int(gap["first_offset"]) for gap in manifest.gaps)))
+
+
+def _beyond_seal(files: PartitionFiles, manifest: Manifest) -> PartitionFiles:
+    """
+    Return what a partition has that its newest seal does not cover.
+    """
+    segments = {ordinal: file for ordinal, file in files.segments.items() if ordinal > manifest.last_ordinal}
+    gaps = tuple(gap for gap in files.gaps if gap.first_index > manifest.last_ledger_index)
+    return replace(files, segments=segments, gaps=gaps)
+
+
+def _skipped_after(files: PartitionFiles, after: int) -> Iterator[int]:
+    for gap in files.gaps:
+        yield from range(max(gap.first_offset, after + 1), gap.last_offset + 1) if gap.skipped else ()
 
 
 def _offsets_after(disk: Disk, files: PartitionFiles, after: int, codec: Codec) -> Iterator[int]:

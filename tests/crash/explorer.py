@@ -26,7 +26,7 @@ from omen_server.ledger.entry import Entry
 from omen_server.ledger.errors import LedgerError, LedgerWriteError
 from omen_server.ledger.journal import Journal
 from omen_server.ledger.marks import Marks
-from omen_server.ledger.names import is_late
+from omen_server.ledger.names import COMPRESSED, is_late
 from omen_server.ledger.partition import partition_names, read_partition_files
 from omen_server.ledger.reader import Walk, merge
 from omen_server.ledger.recovery import Recovered, recover
@@ -304,7 +304,14 @@ def _hold_seal(disk: SimulatedDisk, name: str, promises: Promises) -> None:
     if not files.sealed and not is_late(name):
         raise Violation(f"{name} was sealed and has taken more since")
     verdict = list(audit.verify(disk, ROOT, name, NOTES))[-1]
-    if not isinstance(verdict, audit.Verdict) or (not verdict.intact and not files.manifest.gaps):
+    if not isinstance(verdict, audit.Verdict):
+        raise Violation(f"{name} cannot be verified")
+    # Of the sealed bytes only what the seal itself states may be amiss; of what a late partition has taken since, only
+    # what a recovery has named: those gaps cover nothing that was promised, or the caller would have missed it.
+    stated = {(gap["file"], gap["byte_offset"]) for gap in files.manifest.gaps}
+    sealed = {segment.file for segment in files.manifest.segments}
+    stated |= {(gap.file, gap.byte_offset) for gap in files.gaps if gap.file.removesuffix(COMPRESSED) not in sealed}
+    if verdict.fault_count > len(stated & {(fault.file, fault.byte_offset) for fault in verdict.faults}):
         raise Violation(f"{name} was sealed and does not verify: {verdict}")
     promises.sealed.add(name)
 

@@ -236,6 +236,20 @@ MUTANTS = (
     ),
     Mutant("only short files are torn", formats.looks_torn, "short or _holds_lost_sector(data, damage)", "short"),
     Mutant(
+        "a few lost bytes are no lost sector",
+        formats.looks_torn,
+        " or _lost_its_end(data, damage)",
+        "",
+        "test_last_bytes_that_never_arrived_are_a_tear",
+    ),
+    Mutant(
+        "any zeros at the end are a lost sector",
+        formats._lost_its_end,
+        "data.count(0, edge, end) == end - edge",
+        "data[end - 1] == 0",
+        "test_last_byte_of_a_sector_that_arrived_is_no_tear",
+    ),
+    Mutant(
         "a proven record may be cut", T._same_group, "return lost < rank and ", "return True or ", "test_damage_table"
     ),
     Mutant("two torn tails are cut", T.find_tears, "> 1", "> 9", "test_two_torn_tails_are_corruption"),
@@ -245,6 +259,13 @@ MUTANTS = (
         "tear is not None and _proven_lost",
         "False and _proven_lost",
         "test_tail_that_a_later_record_proves_is_not_cut",
+    ),
+    Mutant(
+        "a seal proves nothing",
+        T._proven_lost,
+        "counted + manifest.last_ledger_index, max(newest, manifest.last_offset)",
+        "counted, newest",
+        "test_tail_that_a_later_seal_proves_is_not_cut",
     ),
     Mutant(
         "no positions are skipped",

@@ -13,12 +13,19 @@ from typing import Any
 
 import pytest
 
-from tests.crash.explorer import Explorer, Violation
+from omen_server.ledger import seal
+from omen_server.ledger.entry import Entry
+from omen_server.ledger.journal import Journal
+from omen_server.ledger.recovery import recover
+from omen_server.ledger.settings import LedgerSettings
+from tests.crash.explorer import ROOT, START, Explorer, Promises, Remembered, Violation, promise_recovered
 from tests.crash.mutants import MUTANTS, Mutant, alive
+from tests.crash.records import NOTES, Note
+from tests.crash.simulated import SimulatedDisk, kill
 from tests.omen_server.ledger import test_faults, test_flips, test_format, test_recovery, test_seal
 from tests.omen_server.ledger.conftest import Clock, opener
 
-ROOT = Path(__file__).parents[2]
+TREE = Path(__file__).parents[2]
 PROCESSES = 2
 # A mutant that survives this many states counts as alive.
 STATES_PER_MUTANT = 20_000
@@ -28,7 +35,7 @@ def explore(states: int, seed: int, place: Path) -> int:
     """
     Explore in two processes and return how many distinct states both have checked.
     """
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/proto:{ROOT}/clients"}
+    environment = {**os.environ, "PYTHONPATH": f"{TREE}:{TREE}/proto:{TREE}/clients"}
     share = states // PROCESSES + states // 50
     running = [
         subprocess.Popen(
@@ -42,7 +49,7 @@ def explore(states: int, seed: int, place: Path) -> int:
                 "--digests",
                 str(place / f"digests-{at}"),
             ],
-            cwd=ROOT,
+            cwd=TREE,
             env=environment,
             stdout=subprocess.PIPE,
             text=True,
@@ -92,6 +99,51 @@ def test_histories_are_the_same_again() -> None:
     assert first.seen == second.seen
 
 
+@pytest.fixture
+def _quiet() -> Iterator[None]:
+    """
+    What broken code logs is of no interest.
+    """
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def damaged(file: str) -> tuple[SimulatedDisk, Promises]:
+    """
+    Return a late partition that is open again behind its seal, one bit of a file's last payload changed, and its seals.
+    """
+    disk, settings = SimulatedDisk.holding({ROOT: None}), LedgerSettings(ballast_bytes=0, resume_free_bytes=0)
+    journal = Journal(disk, ROOT, settings, lambda: START, recover(disk, ROOT, settings, NOTES))
+    promises = Promises()
+    for number in range(3):
+        entry = Entry(START, Remembered(Note(f"OMEN-{number}"), {}, promises.tried))
+        name = journal.route(START, set())
+        journal.commit(name, [entry], [])
+        if number < 2:
+            seal.seal(disk, ROOT, name, journal.freeze(name), codec=NOTES, now=lambda: START)
+            promises.sealed.add(name)
+    image = kill(disk.state)
+    path = f"{ROOT}/2026-01-30-late/{file}"
+    whole = image[path]
+    assert whole
+    image[path] = whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:]
+    return SimulatedDisk.holding(image), promises
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_named_gap_behind_a_seal_breaks_no_promise() -> None:
+    """
+    What came after a seal may be a named gap, while nothing of it was promised; sealed bytes may not.
+    """
+    settings = LedgerSettings(ballast_bytes=0, resume_free_bytes=0)
+    disk, promises = damaged("signals-002.wal")
+    assert promise_recovered(disk, recover(disk, ROOT, settings, NOTES), promises)
+    disk, promises = damaged("signals-001.wal")
+    with pytest.raises(Violation, match="does not verify"):
+        promise_recovered(disk, recover(disk, ROOT, settings, NOTES), promises)
+
+
 Story = Callable[..., Coroutine[Any, Any, None]]
 
 
@@ -125,11 +177,20 @@ KILLERS: dict[str, Callable[[Path], None]] = {
         test_flips.test_flip_in_an_open_partition_costs_one_named_record("batches and a roll")
     ),
     "test_zero_filled_space_is_no_record": lambda _: test_format.test_zero_filled_space_is_no_record(),
+    "test_last_bytes_that_never_arrived_are_a_tear": lambda _: (
+        test_format.test_last_bytes_that_never_arrived_are_a_tear(2)
+    ),
+    "test_last_byte_of_a_sector_that_arrived_is_no_tear": lambda _: (
+        test_format.test_last_byte_of_a_sector_that_arrived_is_no_tear()
+    ),
     "test_damage_table": damage_table,
     "test_fault_at_every_call": fault_table,
     "test_two_torn_tails_are_corruption": lambda place: run(test_recovery.test_two_torn_tails_are_corruption, place),
     "test_tail_that_a_later_record_proves_is_not_cut": lambda place: run(
         test_recovery.test_tail_that_a_later_record_proves_is_not_cut, place
+    ),
+    "test_tail_that_a_later_seal_proves_is_not_cut": lambda place: run(
+        test_recovery.test_tail_that_a_later_seal_proves_is_not_cut, place
     ),
     "test_damage_at_the_end_skips_positions_once": lambda place: run(
         test_recovery.test_damage_at_the_end_skips_positions_once, place
@@ -152,16 +213,6 @@ KILLERS: dict[str, Callable[[Path], None]] = {
 
 # Killers that were seen to pass without a mutant, so that it is the mutant they notice.
 SOUND: set[str] = set()
-
-
-@pytest.fixture
-def _quiet() -> Iterator[None]:
-    """
-    What broken code logs is of no interest.
-    """
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.usefixtures("_quiet")

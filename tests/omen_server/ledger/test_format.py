@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from omen_server.ledger.errors import RecordTooLarge
 from omen_server.ledger.format import (
+    HEADER_BYTES,
     PAYLOAD_BYTES_MAX,
     Damage,
     decode_header,
     encode_frame,
     encode_header,
+    looks_torn,
     read_frame,
     scan,
 )
@@ -116,3 +118,42 @@ def test_read_frame_says_why_there_is_none() -> None:
     """
     assert "Partial header" in str(read_frame(b"\0\0\0", 0))
     assert "Partial payload" in str(read_frame(encode_frame(b"{}")[:-1], 0))
+
+
+def last_damage(data: bytes) -> Damage:
+    """
+    Return the damage at the end of a segment.
+    """
+    *_, last = scan(data, 0, lambda payload: payload.startswith(b"{") or None)
+    assert isinstance(last, Damage)
+    return last
+
+
+def batch_that_ends(beyond: int) -> bytes:
+    """
+    Return two frames of JSON, the second with so many bytes in the second sector.
+    """
+    first = encode_frame(b'{"id":1}')
+    return first + encode_frame(b'{"text":"' + b"x" * (512 + beyond - len(first) - HEADER_BYTES - 11) + b'"}')
+
+
+@pytest.mark.parametrize("beyond", [1, 2, 3, 4, 5])
+def test_last_bytes_that_never_arrived_are_a_tear(beyond: int) -> None:
+    """
+    A sector that never arrived is one though the file has only a byte of it: JSON does not end in zeros.
+    """
+    whole = batch_that_ends(beyond)
+    assert len(whole) == 512 + beyond
+    data = whole[:512] + bytes(beyond)
+    assert looks_torn(data, last_damage(data))
+
+
+def test_last_byte_of_a_sector_that_arrived_is_no_tear() -> None:
+    """
+    A zero in the place of the last byte is damage when the bytes beside it did arrive, and so is any other last byte.
+    """
+    for data in (
+        batch_that_ends(3)[:-1] + b"\0",
+        *(batch_that_ends(1)[:-1] + bytes([0x7D ^ 1 << n]) for n in range(8)),
+    ):
+        assert not looks_torn(data, last_damage(data))

@@ -17,6 +17,7 @@ from omen_server.ledger.durable import Disk
 from omen_server.ledger.errors import NotALedger, PartitionNotFound
 from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.offline import OfflineLedger
+from omen_server.ledger.partition import Gap
 from omen_server.ledger.segment import Record
 from tests.crash.records import NOON, NOTES, note
 from tests.omen_server.ledger.conftest import Clock, Opener
@@ -106,6 +107,68 @@ async def test_deletion_needs_seven_years_and_a_proof(opened: Opener, place: Pat
         assert ledger.durable_offset == 10
         [position] = await ledger.append([note(99, clock.now)])
         assert position.offset == 11
+
+
+async def test_tear_behind_a_deleted_day_is_a_tear(opened: Opener, place: Path, clock: Clock) -> None:
+    """
+    Offsets that went with a deleted day prove nothing of a later day's torn tail: it is cut, and nothing is skipped.
+    """
+    async with opened() as ledger:
+        await sealed_ledger(ledger, clock)
+        await ledger.confirm_reconciled(DAY, 10)
+        clock.now += timedelta(days=2557)
+        await ledger.run_lifecycle(dry_run=False)
+        assert (await ledger.partition(DAY)).state == "DELETED"
+        await ledger.append([note(98, clock.now - timedelta(days=1))])
+        [position] = await ledger.append([note(99, clock.now)])
+    segment = place / position.partition / "signals-001.wal"
+    segment.write_bytes(segment.read_bytes()[:-9])
+    async with opened() as ledger:
+        assert ledger.durable_offset == 11
+        assert await ledger.gaps(position.partition) == []
+        assert (await ledger.append([note(99, clock.now)]))[0].offset == 12
+    assert (place / "_quarantine").exists()
+
+
+async def test_positions_go_on_behind_a_deleted_late_partition(opened: Opener, place: Path, clock: Clock) -> None:
+    """
+    What comes even later than a late partition's deletion has positions of its own, a crash before the first or not.
+    """
+    late = DAY + "-late"
+    async with opened() as ledger:
+        await sealed_ledger(ledger, clock)
+        await ledger.append([note(50), note(51)])
+        await ledger.seal(late)
+        await ledger.confirm_reconciled(late, 2)
+        clock.now += timedelta(days=2557)
+        await ledger.run_lifecycle(dry_run=False)
+        assert (await ledger.partition(late)).state == "DELETED"
+        await ledger.append([note(60, clock.now), note(61)])
+    segment = place / late / "signals-002.wal"
+    segment.write_bytes(segment.read_bytes()[:-9])
+    async with opened() as ledger:
+        [position] = await ledger.append([note(61)])
+        assert (position.index, position.sequence, position.offset) == (3, 2 << 32 | 1, 14)
+
+
+async def test_deleted_day_is_one_gap_with_its_name(opened: Opener, clock: Clock) -> None:
+    """
+    Where a deleted day's records lay between another's, reading says of every hole whose it is.
+    """
+    other = NOON - timedelta(days=1)
+    async with opened() as ledger:
+        await ledger.append([note(1)])
+        await ledger.append([note(number, other) for number in range(20, 35)])
+        await sealed_ledger(ledger, clock)
+        await ledger.confirm_reconciled(DAY, 11)
+        clock.now += timedelta(days=2557)
+        await ledger.run_lifecycle(dry_run=False)
+        items = [item async for batch in ledger.read() for item in batch]
+        assert [
+            (item.partition, item.first_offset, item.last_offset, item.reason)
+            for item in items
+            if isinstance(item, Gap)
+        ] == [(DAY, 1, 1, "Deleted after its retention"), (DAY, 17, 26, "Deleted after its retention")]
 
 
 async def test_unsealed_is_never_touched(opened: Opener, clock: Clock) -> None:

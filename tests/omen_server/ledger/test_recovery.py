@@ -219,6 +219,24 @@ async def test_tail_that_a_later_record_proves_is_not_cut(opened: Opener, place:
         assert gap.first_index == 2
 
 
+async def test_tail_that_a_later_seal_proves_is_not_cut(opened: Opener, place: Path) -> None:
+    """
+    The later record may be sealed: then the manifest is enough, and its segments are not even read.
+    """
+    other = NOON - timedelta(days=1)
+    async with opened() as ledger:
+        await ledger.append([note(1), note(2)])
+        await ledger.append([note(3, other), note(4, other)])
+        await ledger.seal(other.date().isoformat())
+    segment = place / DAY / FIRST
+    segment.write_bytes(segment.read_bytes()[:-5])
+    (place / other.date().isoformat() / FIRST).unlink()
+    async with opened() as ledger:
+        assert not (place / "_quarantine").exists()
+        [gap] = await ledger.gaps(DAY)
+        assert gap.first_index == 2
+
+
 async def test_recovery_moves_the_tail_to_a_fresh_file(opened: Opener, place: Path) -> None:
     """
     Every start rewrites the open segments, since nobody remembers a failed sync across a restart.
