@@ -41,8 +41,9 @@ async def outcomes(emitter: Emitter, kept: Sequence[Kept], wait_s: float | None)
     waited = {
         each.item.offset: asyncio.ensure_future(
             # What came long ago and has no ack here is pushed once more: RiskCast answers with the first ack it gave.
-            emitter.push(each.item) if each.cached and emitter.is_settled(each.item.offset) else
-            emitter.outcome(each.item.offset)
+            emitter.push(each.item)
+            if each.cached and emitter.is_settled(each.item.offset)
+            else emitter.outcome(each.item.offset)
         )
         for each in kept
         if each.item.offset not in known

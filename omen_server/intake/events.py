@@ -6,31 +6,38 @@ pipeline itself fails becomes a dead letter, and nobody else in its batch notice
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeAlias
+
+import structlog
 
 from omen.v1.signal_pb2 import RawSignalEvent
 from omen_rpc.errors import CallError, Reason, fault, invalid_fields
 from omen_rpc.refusal import unforeseen
-from omen_rpc.signal_codec import SIGNAL_BYTES_MAX, CodecError, PayloadKind, digest_and_prepare
+from omen_rpc.signal_codec import SIGNAL_BYTES_MAX, PayloadKind, digest_and_prepare
 from omen_rpc.signal_rules import check_event
 from omen_server import identity
-from omen_server.desk import Desk
+from omen_server.desk.dead_letters import of_event
+from omen_server.desk.desk import Desk
+from omen_server.desk.errors import DeskError
 from omen_server.index import Wanted
-from omen_server.intake.keeping import Draft, Keeper, Result
+from omen_server.intake.keeping import Draft, Keeper, Kept, Result
 from omen_server.pipeline.history import key_of
 from omen_server.pipeline.reading import Reading, read
-from omen_server.pipeline.run import Outcome, judge
 from omen_server.pipeline.ruleset import Ruleset
+from omen_server.pipeline.run import Outcome, judge
 from omen_server.pipeline.snapshot import Snapshot, of_batch
 from omen_server.stats import Stats
 
 # Fewer than this are judged where they are: a thread would cost more than it gives back.
 JUDGED_IN_PLACE = 4
 PIPELINE = "pipeline"
+SANITY = "sanity"
 
 Judged: TypeAlias = Outcome | CallError
+
+log = structlog.get_logger()
 
 
 class Events:
@@ -63,7 +70,7 @@ class Events:
         """
         self._stats.received(len(raws))
         wanted = [wanted_of(raw, self._rules) for raw in raws]
-        first = {each: raw for each, raw in reversed([*zip(wanted, raws, strict=True)])}
+        first = dict(reversed([*zip(wanted, raws, strict=True)]))
         judged: dict[Wanted, Outcome] = {}
 
         async def make(missing: Sequence[Wanted]) -> list[Draft | Outcome | CallError]:
@@ -88,15 +95,14 @@ class Events:
         as_of = self._now()
         readings = [read_safely(raw, self._rules) for raw in raws]
         whole = [reading for reading in readings if isinstance(reading, Reading)]
-        history = await self._desk.history.load([key_of(reading.raw) for reading in whole])
-        peers = self._desk.peers.near(whole, as_of)
-        snapshot = of_batch(as_of, whole, history=history, peers=peers)
+        history = await self._desk.history.load([key_of(reading.raw) for reading in whole], as_of)
+        snapshot = of_batch(as_of, whole, history=history, peers=self._desk.peers.around(whole))
         if len(readings) > JUDGED_IN_PLACE:
             found = await asyncio.to_thread(self._judged, readings, snapshot, explain=explain)
         else:
             found = self._judged(readings, snapshot, explain=explain)
         if keep:
-            await self._remember(raws, found, as_of)
+            await self._remember(readings, found, as_of)
         judged: list[Judged] = []
         for raw, got in zip(raws, found, strict=True):
             judged.append(await self._bury(raw, got, keep=keep) if isinstance(got, Exception) else got)
@@ -117,20 +123,26 @@ class Events:
         return found
 
     async def _remember(
-        self, raws: Sequence[RawSignalEvent], found: Sequence[Outcome | Exception], as_of: datetime
+        self, readings: Sequence[Reading | Exception], found: Sequence[Outcome | Exception], as_of: datetime
     ) -> None:
         """
         Keep prices, witnesses and refusals for those who come later.
         """
-        sane = [raw for raw, got in zip(raws, found, strict=True) if isinstance(got, Outcome) and is_sane(got)]
-        await self._desk.history.extend(sane, as_of)
-        passed = []
-        for raw, got in zip(raws, found, strict=True):
-            if isinstance(got, Outcome) and got.passed:
-                passed.append(raw)
-            elif isinstance(got, Outcome):
-                self._desk.rejected.add(raw, got.verdicts, got.rejected_by, as_of)
-        self._desk.peers.add(passed, as_of)
+        judged = [
+            (reading, got)
+            for reading, got in zip(readings, found, strict=True)
+            if isinstance(reading, Reading) and isinstance(got, Outcome)
+        ]
+        self._desk.peers.keep([reading for reading, got in judged if got.passed], as_of)
+        for reading, got in judged:
+            if not got.passed:
+                self._desk.rejected.keep(reading.raw, got, as_of)
+        # What is no event at all has no price either.
+        sane = [reading.raw for reading, got in judged if got.rejected_by != SANITY]
+        try:
+            await self._desk.history.extend(sane, as_of)
+        except DeskError as error:
+            log.warning("history_not_kept", events=len(sane), text=str(error))
 
     async def _bury(self, raw: RawSignalEvent, error: Exception, *, keep: bool) -> CallError:
         """
@@ -139,12 +151,22 @@ class Events:
         bug = unforeseen(PIPELINE, error)
         if not keep:
             return bug
-        letter = await self._desk.dead_letters.keep_event(raw, bug.reason, bug.message)
+        failure = of_event(raw, bug.reason, bug.message)
+        (letter,) = await self._desk.dead_letters.keep([failure], self._now())
+        if not letter:
+            raise self._desk.dead_letters.no_room()
         return fault(
             Reason.ERROR_REASON_EVENT_NOT_JUDGED,
             f"{bug.message} Kept as dead letter {letter}.",
             metadata={"dead_letter_id": letter, **bug.metadata},
         )
+
+    def _count(self, results: Sequence[Result[Outcome]]) -> None:
+        for result in results:
+            if isinstance(result, Kept):
+                self._stats.kept(cached=result.cached)
+            elif isinstance(result, Outcome):
+                self._stats.filtered(result.rejected_by)
 
     def _draft(self, outcome: Outcome, trace_parent: str) -> Draft | Outcome | CallError:
         event = outcome.event
@@ -158,3 +180,22 @@ class Events:
             size = {"signal_id": event.signal_id, "size_bytes": event.ByteSize(), "size_bytes_max": SIGNAL_BYTES_MAX}
             return fault(Reason.ERROR_REASON_SIGNAL_TOO_LARGE, metadata=size)
         return Draft(event, digest_and_prepare(event, self._kind))
+
+
+def wanted_of(raw: RawSignalEvent, rules: Ruleset) -> Wanted:
+    """
+    Return how the ledger knows the signal of a raw event. Other rules make another signal of it.
+    """
+    input_hash = identity.input_event_hash(raw)
+    trace = identity.trace_id(raw.source_event_id, input_hash, rules.id)
+    return Wanted(identity.signal_id(trace), input_event_hash=input_hash)
+
+
+def read_safely(raw: RawSignalEvent, rules: Ruleset) -> Reading | Exception:
+    """
+    Return an event as the rules see it, or the bug that it met.
+    """
+    try:
+        return read(raw, rules)
+    except Exception as error:  # noqa: BLE001 - a bug met by one event must not take its neighbours with it
+        return error

@@ -6,16 +6,16 @@ Work that was begun is finished, whether its caller waits or not: an append that
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from omen.v1.signal_pb2 import SignalEvent
 from omen.v1.signal_service_pb2 import EmitStatus
 from omen_rpc.errors import Reason, fault
 from omen_rpc.signal_codec import Prepared
-from omen_server.index import Known, Wanted
+from omen_server.index import Known, Lookup, Wanted
 from omen_server.ledger.entry import Entry
 from omen_server.ledger.errors import LedgerError, LedgerWriteError
 from omen_server.ledger.ledger import Ledger
@@ -24,17 +24,6 @@ from omen_server.tail import Committed, Tail, decoded, stamped
 Told = TypeVar("Told")
 UNINDEXED_MAX = 100_000
 BEHIND_RETRY_S = 1.0
-
-
-class Finder(Protocol):
-    """
-    What tells whether the ledger has a signal; the index, as far as keeping is concerned.
-    """
-
-    async def find(self, wanted: Sequence[Wanted]) -> list[Known | None]:
-        """
-        Return the first record of each, or None.
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +58,21 @@ class Keeper(Generic[Told]):
     Appends each signal once. It owns what is between the ledger and the index: appended, and not found there yet.
     """
 
-    def __init__(self, ledger: Ledger, tail: Tail, finder: Finder, unindexed_max: int = UNINDEXED_MAX) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        tail: Tail,
+        lookup: Lookup,
+        indexed_offset: Callable[[], int],
+        unindexed_max: int = UNINDEXED_MAX,
+    ) -> None:
         self._ledger = ledger
         self._tail = tail
-        self._finder = finder
+        self._lookup = lookup
+        self._indexed_offset = indexed_offset
         self._unindexed_max = unindexed_max
+        # Up to here the index is relied on. It falls behind that only when it has to be made anew.
+        self._relied_on = indexed_offset()
         self._open: dict[Wanted, asyncio.Future[Result[Told]]] = {}
         self._unindexed: dict[Wanted, Known] = {}
         self._order: deque[tuple[int, Wanted]] = deque()
@@ -83,7 +82,9 @@ class Keeper(Generic[Told]):
         """
         Return what becomes of each of *wanted*, in order; *make* is asked for the drafts of those that are not known.
         """
-        if len(self._unindexed) + len(self._open) + len(wanted) > self._unindexed_max:
+        self._let_go()
+        waiting = len(self._unindexed) + len(self._open) + len(wanted)
+        if waiting > self._unindexed_max or self._indexed_offset() < self._relied_on:
             raise index_behind(self._unindexed_max)
         futures: list[asyncio.Future[Result[Told]]] = []
         mine: dict[Wanted, asyncio.Future[Result[Told]]] = {}
@@ -104,13 +105,6 @@ class Keeper(Generic[Told]):
             seen.add(each)
             results.append(result if is_first or not isinstance(result, Kept) else replace(result, cached=True))
         return results
-
-    def indexed(self, offset: int) -> None:
-        """
-        Forget what the index has found up to *offset*.
-        """
-        while self._order and self._order[0][0] <= offset:
-            del self._unindexed[self._order.popleft()[1]]
 
     async def close(self) -> None:
         """
@@ -136,6 +130,15 @@ class Keeper(Generic[Told]):
                     if isinstance(item, Committed):
                         found[item.offset] = item
         return found
+
+    def _let_go(self) -> None:
+        """
+        Forget what the index finds by now.
+        """
+        indexed = self._indexed_offset()
+        while self._order and self._order[0][0] <= indexed:
+            self._relied_on, wanted = self._order.popleft()
+            del self._unindexed[wanted]
 
     async def _work(self, mine: Mapping[Wanted, asyncio.Future[Result[Told]]], make: Make[Told]) -> None:
         try:
@@ -167,12 +170,12 @@ class Keeper(Generic[Told]):
         if others:
             known.update(
                 (each, found)
-                for each, found in zip(others, await self._finder.find(others), strict=True)
+                for each, found in zip(others, await self._lookup.find(others), strict=True)
                 if found is not None
             )
         items = await self.read(list(known.values())) if known else {}
         return {
-            each: Kept(items[found.offset], True, found.status, found.ack_id)
+            each: Kept(items[found.offset], cached=True, status=EmitStatus.ValueType(found.status), ack_id=found.ack_id)
             for each, found in known.items()
             if found.offset in items
         }
@@ -246,10 +249,3 @@ def index_behind(limit: int) -> Exception:
         metadata={"limit": limit, "limit_name": "unindexed_max", "retry_after_s": BEHIND_RETRY_S},
         retry_after_s=BEHIND_RETRY_S,
     )
-
-
-def appended(results: Iterable[Result[Told]]) -> bool:
-    """
-    Tell whether anything of a batch is in the ledger.
-    """
-    return any(isinstance(result, Kept) for result in results)

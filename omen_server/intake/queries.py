@@ -56,7 +56,7 @@ class Queries:
         status = pb.EmitStatus.ValueType(known.status)
         return pb.GetSignalResponse(event=item.event, status=status, ack_id=known.ack_id)
 
-    async def list(self, request: pb.ListSignalsRequest) -> pb.ListSignalsResponse:
+    async def page(self, request: pb.ListSignalsRequest) -> pb.ListSignalsResponse:
         """
         Return a page of signals, newest first.
         """

@@ -2,8 +2,9 @@
 SignalService: raw events and signals in, durable signals out.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from omen.v1 import signal_service_pb2 as pb
 from omen.v1.signal_service_pb2_grpc import SignalServiceServicer
@@ -20,9 +21,10 @@ from omen_server.intake.queries import Queries
 from omen_server.intake.signals import Signals
 from omen_server.ledger.errors import LedgerError, LedgerPoisoned
 from omen_server.pipeline.explanation import explain_stored
-from omen_server.pipeline.run import Outcome
 from omen_server.pipeline.ruleset import Ruleset
+from omen_server.pipeline.run import Outcome
 from omen_server.refusals import REFUSALS
+from omen_server.stream.stream import Stream
 
 BATCH_MAX = 500
 
@@ -30,17 +32,18 @@ SubmitRequest: TypeAlias = pb.SubmitEventRequest | pb.SubmitEventsRequest
 BatchRequest: TypeAlias = pb.SubmitEventsRequest | pb.EmitSignalsRequest
 
 
-class Streaming(Protocol):
+@dataclass(frozen=True, slots=True)
+class Parts:
     """
-    What answers StreamSignals.
+    What answers: each of these has its own lifetime, which the wiring looks after.
     """
 
-    def serve(
-        self, request: pb.StreamSignalsRequest, context: Any
-    ) -> AsyncIterator[pb.StreamSignalsResponse | bytes]:
-        """
-        Yield the frames of one subscription.
-        """
+    events: Events
+    signals: Signals
+    queries: Queries
+    emitter: Emitter
+    stream: Stream
+    rules: Ruleset
 
 
 class SignalService(SignalServiceServicer):
@@ -48,21 +51,13 @@ class SignalService(SignalServiceServicer):
     Answers for signals, over parts that it is given by `begin`. The gate lets no call in before that.
     """
 
-    _events: Events
-    _signals: Signals
-    _queries: Queries
-    _emitter: Emitter
-    _stream: Streaming
-    _rules: Ruleset
+    _parts: Parts
 
-    def begin(
-        self, events: Events, signals: Signals, queries: Queries, emitter: Emitter, stream: Streaming, rules: Ruleset
-    ) -> None:
+    def begin(self, parts: Parts) -> None:
         """
         Answer from now on.
         """
-        self._events, self._signals, self._queries = events, signals, queries
-        self._emitter, self._stream, self._rules = emitter, stream, rules
+        self._parts = parts
 
     async def SubmitEvent(self, request: pb.SubmitEventRequest, context: Any) -> pb.SubmitEventResponse:
         """
@@ -91,7 +86,7 @@ class SignalService(SignalServiceServicer):
         fields.require(request.HasField("signal"), "signal", "is missing")
         fields.enum("delivery")
         fields.check()
-        kept = await self._signals.emit([request], [""], trace_parent())
+        kept = await self._parts.signals.emit([request], [""], trace_parent())
         [answer] = await self._told([(each, None) for each in kept], request.delivery, context)
         return pb.EmitSignalResponse(result=result_or_raise(answer))
 
@@ -101,50 +96,47 @@ class SignalService(SignalServiceServicer):
         """
         check_batch(request, "signals")
         paths = [f"signals[{at}]." for at in range(len(request.signals))]
-        kept = await self._signals.emit(request.signals, paths, trace_parent())
+        kept = await self._parts.signals.emit(request.signals, paths, trace_parent())
         found = await self._told([(each, None) for each in kept], request.delivery, context)
         return pb.EmitSignalsResponse(results=answers.fit([outcome_of(each) for each in found]))
 
-    async def StreamSignals(
-        self, request: pb.StreamSignalsRequest, context: Any
-    ) -> AsyncIterator[pb.StreamSignalsResponse | bytes]:
+    def StreamSignals(self, request: pb.StreamSignalsRequest, context: Any) -> Any:
         """
-        Stream signals, first what is there, then what comes.
+        Stream signals, first what is there, then what comes. The frames come encoded: subscribers share them.
         """
-        async for frame in self._stream.serve(request, context):
-            yield frame
+        return self._parts.stream.serve(request, context)
 
     async def GetSignal(self, request: pb.GetSignalRequest, _context: object) -> pb.GetSignalResponse:
         """
         Look one signal up.
         """
-        return await self._queries.get(request)
+        return await self._parts.queries.get(request)
 
     async def ListSignals(self, request: pb.ListSignalsRequest, _context: object) -> pb.ListSignalsResponse:
         """
         List signals, newest first.
         """
-        return await self._queries.list(request)
+        return await self._parts.queries.page(request)
 
     async def ExplainSignal(self, request: pb.ExplainSignalRequest, _context: object) -> pb.ExplainSignalResponse:
         """
         Tell how a signal came to be.
         """
-        return await self._queries.explain(request)
+        return await self._parts.queries.explain(request)
 
     async def VerifySignal(self, request: pb.VerifySignalRequest, _context: object) -> pb.VerifySignalResponse:
         """
         Derive a signal's ids and digest again.
         """
-        return await self._queries.verify(request)
+        return await self._parts.queries.verify(request)
 
     async def _submitted(
         self, request: SubmitRequest, raws: Sequence[Any], context: Any
     ) -> list[pb.EmitResult | CallError]:
         if request.validate_only:
-            looked = await self._events.look(raws, explain=request.explain)
+            looked = await self._parts.events.look(raws, explain=request.explain)
             return [each if isinstance(each, CallError) else judged(each) for each in looked]
-        results = await self._events.submit(raws, trace_parent(), explain=request.explain)
+        results = await self._parts.events.submit(raws, trace_parent(), explain=request.explain)
         found = await self._told(results, request.delivery, context)
         if request.explain:
             self._explain(results, found)
@@ -162,7 +154,7 @@ class SignalService(SignalServiceServicer):
         kept = [result for result, _ in results if isinstance(result, Kept)]
         refuse_whole([result for result, _ in results])
         wait_s = answers.patience_s(delivery, context)
-        delivered = await answers.outcomes(self._emitter, kept, wait_s)
+        delivered = await answers.outcomes(self._parts.emitter, kept, wait_s)
         return [told(result, delivered) for result, _ in results]
 
     def _explain(
@@ -177,7 +169,7 @@ class SignalService(SignalServiceServicer):
                 told_.explanation.CopyFrom(outcome.explanation)
                 told_.verdicts.extend(outcome.verdicts[len(told_.verdicts) :])
             elif told_.HasField("event"):
-                told_.explanation.CopyFrom(explain_stored(told_.event, self._rules))
+                told_.explanation.CopyFrom(explain_stored(told_.event, self._parts.rules))
 
 
 def check_batch(request: BatchRequest, name: str) -> None:
