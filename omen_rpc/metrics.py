@@ -47,6 +47,15 @@ LEDGER_QUARANTINED_BYTES = Counter(
 LEDGER_CORRUPTIONS = Counter("omen_ledger_corruptions", "Damaged places come across, each counted once a process.")
 LEDGER_SEALS = Counter("omen_ledger_seals", "Partitions sealed by this process.")
 
+DEAD_LETTERS = Gauge("omen_dead_letters", "Dead letters that wait for somebody to decide.")
+DEAD_LETTERS_REFUSED = Counter(
+    "omen_dead_letters_refused", "Failures for which there was no room among the dead letters, by stage.", ["stage"]
+)
+EVENTS = Counter("omen_events", "Raw events, by what became of them; received counts all of them.", ["outcome"])
+EVENTS_REFUSED = Counter("omen_events_refused", "Raw events that the rules refused, by the first rule.", ["rule"])
+SIGNALS = Counter("omen_signals", "Signals of this process, by what became of them on the hot path.", ["outcome"])
+LEDGER_APPEND_ERRORS = Counter("omen_ledger_append_errors", "Signals that the ledger could not append.")
+
 INGEST_SIGNALS = Counter(
     "omen_ingest_signals", "Signals that came to RiskCast, by origin and outcome.", ["origin", "outcome"]
 )

@@ -16,6 +16,7 @@ from typing import TypeVar
 from omen_rpc.position import Position
 
 from . import audit, backup, lifecycle, seal
+from .batches import first_batch, next_batch
 from .catalogue import PartitionInfo, reconciled_through
 from .durable import Disk, replace_file
 from .entry import Codec, Entry
@@ -189,6 +190,12 @@ class Ledger:
         self._check_known(name)
         return await self._run(partial(self._reader.describe, name))
 
+    async def size(self) -> tuple[int, int]:
+        """
+        Return how many records there are, counted or not, and how many bytes they take; no record is read for it.
+        """
+        return await self._run(self._reader.size)
+
     async def fingerprint(self, name: str, first_index: int = 1, through_index: int = 0) -> Block:
         """
         Return the count and the fingerprint of a range of positions; its `block` says nothing.
@@ -352,12 +359,12 @@ class Ledger:
         records_max = records_max or self._settings.read_batch_records_max
         bytes_max = self._settings.read_batch_bytes_max
         # A short read is one hop to a thread and back: it begins there, and a batch with room left was the last one.
-        items, batch, more = await self._run(lambda: _first_batch(begin, records_max, bytes_max))
+        items, batch, more = await self._run(lambda: first_batch(begin, records_max, bytes_max))
         while batch:
             yield batch
             if not more:
                 return
-            batch, more = await self._run(partial(_next_batch, items, records_max, bytes_max))
+            batch, more = await self._run(partial(next_batch, items, records_max, bytes_max))
 
     async def _undo_seal(self, name: str, through: int, error: BaseException) -> None:
         """
@@ -374,24 +381,3 @@ class Ledger:
 
         with suppress(asyncio.CancelledError):
             await self._writer.order(undo)
-
-
-def _first_batch(
-    begin: Callable[[], Iterator[Item]], records_max: int, bytes_max: int
-) -> tuple[Iterator[Item], list[Item], bool]:
-    items = begin()
-    return items, *_next_batch(items, records_max, bytes_max)
-
-
-def _next_batch(items: Iterator[Item], records_max: int, bytes_max: int) -> tuple[list[Item], bool]:
-    """
-    Return the next items, and whether there may be more behind them.
-    """
-    batch: list[Item] = []
-    size = 0
-    for item in items:
-        batch.append(item)
-        size += len(item.payload) if isinstance(item, Record) else 0
-        if len(batch) >= records_max or size >= bytes_max:
-            return batch, True
-    return batch, False

@@ -51,6 +51,8 @@ LABELS = {
     "engine",
     "peer",
     "kind",
+    "rule",
+    "stage",
 }
 
 
