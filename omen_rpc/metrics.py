@@ -53,6 +53,14 @@ STREAM_LAG_RECORDS = Gauge("omen_stream_lag_records", "Records that the slowest 
 STREAM_FRAMES = Counter("omen_stream_frames", "Frames sent to subscribers.")
 STREAM_SIGNALS = Counter("omen_stream_signals", "Signals sent to subscribers, each counted once for each of them.")
 STREAM_FELL_BEHIND = Counter("omen_stream_fell_behind", "Times that a subscriber was slower than the appends.")
+DEAD_LETTERS = Gauge("omen_dead_letters", "Dead letters that wait for somebody to decide.")
+DEAD_LETTERS_REFUSED = Counter(
+    "omen_dead_letters_refused", "Failures for which there was no room among the dead letters, by stage.", ["stage"]
+)
+EVENTS = Counter("omen_events", "Raw events, by what became of them; received counts all of them.", ["outcome"])
+EVENTS_REFUSED = Counter("omen_events_refused", "Raw events that the rules refused, by the first rule.", ["rule"])
+SIGNALS = Counter("omen_signals", "Signals of this process, by what became of them on the hot path.", ["outcome"])
+LEDGER_APPEND_ERRORS = Counter("omen_ledger_append_errors", "Signals that the ledger could not append.")
 
 INGEST_SIGNALS = Counter(
     "omen_ingest_signals", "Signals that came to RiskCast, by origin and outcome.", ["origin", "outcome"]

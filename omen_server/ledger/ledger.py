@@ -196,6 +196,12 @@ class Ledger:
         self._check_known(name)
         return await self._run(partial(self._reader.describe, name))
 
+    async def size(self) -> tuple[int, int]:
+        """
+        Return how many records there are, counted or not, and how many bytes they take; no record is read for it.
+        """
+        return await self._run(self._reader.size)
+
     async def fingerprint(self, name: str, first_index: int = 1, through_index: int = 0) -> Block:
         """
         Return the count and the fingerprint of a range of positions; its `block` says nothing.

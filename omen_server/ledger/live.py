@@ -17,6 +17,7 @@ from .journal import Journal
 from .marks import Marks
 from .partition import Gap, PartitionFiles, read_partition_files
 from .reader import Walk, merge
+from .seal import skipped_count
 from .segment import Record
 
 # Wanted positions closer together than this are read in one pass.
@@ -35,6 +36,7 @@ class LiveReader:
         self._files: dict[str, tuple[tuple[int, bool], PartitionFiles]] = {}
         self._fingerprints: dict[str, Fingerprints] = {}
         self._kept: dict[str, int] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
         self._counting = Lock()
 
     def files(self, name: str) -> PartitionFiles:
@@ -54,6 +56,7 @@ class LiveReader:
         Forget what the directories held: a seal or the lifecycle has changed it.
         """
         self._files.clear()
+        self._sizes.clear()
 
     def everything(self, after_offset: int, through_offset: int) -> Iterator[Record | Gap]:
         """
@@ -136,6 +139,25 @@ class LiveReader:
             sealing=tail.sealed,
         )
         return describe(self._disk, files, figures)
+
+    def size(self) -> tuple[int, int]:
+        """
+        Return how many records there are and how many bytes they take, by what directories say. Gaps that damage has
+        made are not looked for, so that they still count.
+        """
+        total_records = total_bytes = 0
+        for name, tail in self._journal.tails().items():
+            files = self.files(name)
+            size = self._sizes.get(name)
+            if size is None:
+                paths = (f"{files.directory}/{file}" for file in files.segments.values())
+                records = tail.index - skipped_count(files) if files.segments else 0
+                size = records, sum(self._disk.size(path) or 0 for path in paths)
+                if files.sealed:
+                    self._sizes[name] = size
+            total_records += size[0]
+            total_bytes += size[1]
+        return total_records, total_bytes
 
     def keep_counts(self) -> None:
         """

@@ -53,6 +53,8 @@ LABELS = {
     "engine",
     "peer",
     "kind",
+    "rule",
+    "stage",
 }
 
 

@@ -1,0 +1,71 @@
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from omen_server.desk.connection import connect_reader, translated
+from omen_server.desk.errors import DeskUnavailable
+from omen_server.desk.settings import DeskSettings
+
+READERS_MAX = 2
+
+
+class Reader:
+    """
+    A few connections that read beside the writer, one statement at a time each.
+    """
+
+    def __init__(self, path: Path, settings: DeskSettings) -> None:
+        self._path = path
+        self._settings = settings
+        self._turns = asyncio.Semaphore(READERS_MAX)
+        self._idle: list[aiosqlite.Connection] = []
+        self._running: set[asyncio.Task[list[Any]]] = set()
+        self._closing = False
+
+    async def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
+        """
+        Return what *sql* answers. It runs to its end also when the caller goes away.
+        """
+        if self._closing:
+            raise DeskUnavailable("the desk is closing")
+        task = asyncio.create_task(self._ask(sql, parameters))
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """
+        Wait for what is being read, and close.
+        """
+        self._closing = True
+        await asyncio.gather(*self._running, return_exceptions=True)
+        while self._idle:
+            with suppress(aiosqlite.Error):
+                await self._idle.pop().close()
+
+    async def _ask(self, sql: str, parameters: Sequence[object]) -> list[Any]:
+        async with self._turns:
+            connection: aiosqlite.Connection | None = None
+            try:
+                with translated(self._path):
+                    connection = (
+                        self._idle.pop()
+                        if self._idle
+                        else await connect_reader(self._path, self._settings.busy_timeout_ms)
+                    )
+                    rows = list(await connection.execute_fetchall(sql, parameters))
+            except BaseException:
+                if connection is not None:
+                    await connection.close()
+                raise
+            self._idle.append(connection)
+            return rows
+
+    def _forget(self, task: asyncio.Task[list[Any]]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # The caller has had it, unless it was cancelled; then there is nobody to tell.

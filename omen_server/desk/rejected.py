@@ -1,0 +1,98 @@
+"""
+The newest raw events that the rules refused. Seeing them again costs nobody anything, so nothing here is synced.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from omen.v1.operations_service_pb2 import RejectedEvent
+from omen.v1.signal_pb2 import RawSignalEvent
+from omen_server.desk.reader import Reader
+from omen_server.desk.settings import DeskSettings
+from omen_server.desk.writer import Rows, Writer
+from omen_server.pipeline.run import Outcome
+
+_INSERT: Final = "INSERT INTO rejected (number, rule, record) VALUES (?, ?, ?)"
+_DELETE: Final = "DELETE FROM rejected WHERE number <= ?"
+
+
+class Rejected:
+    """
+    At most so many of them, and so many bytes.
+    """
+
+    def __init__(self, writer: Writer, reader: Reader, settings: DeskSettings) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._max = settings.rejected_max
+        self._bytes_max = settings.rejected_bytes_max
+        self._unwritten: deque[tuple[int, str, bytes]] = deque(maxlen=settings.rejected_max)
+        # Number and size of what is kept, oldest first.
+        self._kept: deque[tuple[int, int]] = deque()
+        self._bytes = 0
+        self._last = 0
+        self._gone = 0
+
+    async def begin(self) -> None:
+        """
+        Learn what is there.
+        """
+        rows = await self._reader.rows("SELECT number, length(record) FROM rejected ORDER BY number")
+        self._kept.extend((number, size) for number, size in rows)
+        self._bytes = sum(size for _, size in self._kept)
+        self._last = self._kept[-1][0] if self._kept else 0
+        self._writer.carry(self._take)
+
+    def keep(self, raw: RawSignalEvent, outcome: Outcome, at: datetime) -> None:
+        """
+        Keep an event that was refused, with all that was said of it. It is written before long.
+        """
+        record = RejectedEvent(event=raw, verdicts=outcome.verdicts, rule=outcome.rejected_by)
+        record.at.CopyFrom(moment(at))
+        written = record.SerializeToString()
+        self._last += 1
+        self._unwritten.append((self._last, outcome.rejected_by, written))
+        self._kept.append((self._last, len(written)))
+        self._bytes += len(written)
+        while len(self._kept) > self._max or (self._bytes > self._bytes_max and len(self._kept) > 1):
+            self._gone, size = self._kept.popleft()
+            self._bytes -= size
+        self._writer.soon()
+
+    async def page(self, before_number: int, rule: str, count_max: int) -> list[tuple[int, RejectedEvent]]:
+        """
+        Return the events before a number (0: from the newest), newest first, with their numbers; of one rule if named.
+        """
+        if self._unwritten:
+            await self._writer.flush()
+        conditions, parameters = ["number > ?"], [self._gone]
+        wanted: list[Any] = [*parameters]
+        if before_number:
+            conditions.append("number < ?")
+            wanted.append(before_number)
+        if rule:
+            conditions.append("rule = ?")
+            wanted.append(rule)
+        sql = f"SELECT number, record FROM rejected WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?"  # noqa: S608 - the conditions are those above.
+        rows = await self._reader.rows(sql, (*wanted, count_max))
+        return [(number, RejectedEvent.FromString(record)) for number, record in rows]
+
+    def _take(self) -> Iterator[tuple[str, Rows]]:
+        if self._unwritten:
+            rows = [row for row in self._unwritten if row[0] > self._gone]
+            self._unwritten.clear()
+            yield _INSERT, rows
+            yield _DELETE, [(self._gone,)]
+
+
+def moment(at: datetime) -> Timestamp:
+    """
+    Return a time as the contract has it.
+    """
+    stamp = Timestamp()
+    stamp.FromDatetime(at)
+    return stamp
