@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from omen_rpc.position import Position
 
 from .durable import Disk
-from .entry import Codec
+from .entry import Codec, sequence_of
 from .format import Damage
 from .marks import Marks
 from .partition import Gap, PartitionFiles
@@ -107,13 +107,15 @@ class Walk:
         if after.offset - after.durable_offset > count:
             # All of them were written in one group with this record, so they lie right before it.
             first_offset = after.offset - count
-        same = last is not None and last.sequence >> 32 == after.sequence >> 32
+        begin = sequence_of(1, 1) if expected == 1 else after.sequence - count
+        first_sequence = last.sequence + 1 if last is not None else begin
+        same = first_sequence >> 32 == after.sequence >> 32
         return Gap(
             self.files.name,
             expected,
             after.index - 1,
-            last.sequence + 1 if last is not None else after.sequence - count,
-            after.sequence - 1 if same or last is None else last.sequence + count,
+            first_sequence,
+            after.sequence - 1 if same else first_sequence + count - 1,
             first_offset,
             after.offset - 1,
             file,

@@ -6,7 +6,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from omen_server.ledger.catalogue import reconciled_through
 from omen_server.ledger.directory import open_ledger
 from omen_server.ledger.durable import Disk
 from omen_server.ledger.ledger import Ledger
-from omen_server.ledger.names import ARCHIVE, TOMBSTONE
+from omen_server.ledger.names import ARCHIVE, TOMBSTONE, date_of
 from omen_server.ledger.partition import read_partition_files
 from omen_server.ledger.segment import Record
 from tests.crash.mortal import DAY, END, SETTINGS
@@ -111,14 +111,17 @@ async def hold(place: Path, said: list[str]) -> None:
             elif verb == "confirmed":
                 directory = read_partition_files(Disk(), str(place), NAME).directory
                 assert reconciled_through(Disk(), directory) == int(rest[0])
+        # One for each day, so that some go behind whatever the kill has left.
+        days = sorted({date_of(name) for name in ledger.names()} | {LATER.date()})
+        moments = [datetime(day.year, day.month, day.day, tzinfo=UTC) for day in days]
+        positions = await ledger.append([note(90 + at, moment) for at, moment in enumerate(moments)])
+        more = {position.offset: f"OMEN-{90 + at:06d}" for at, position in enumerate(positions)}
+        assert sorted(more) == list(range(len(kept) + 1, len(kept) + len(days) + 1))
+        assert await records(ledger, deleted) == kept | more
         for name in ledger.names():
             *_, verdict = [item async for item in ledger.verify(name)]
             assert isinstance(verdict, audit.Verdict)
             assert verdict.intact, verdict
-        before = ledger.durable_offset
-        [position] = await ledger.append([note(90, LATER)])
-        assert position.offset == before + 1
-        assert await records(ledger, deleted) == kept | {position.offset: "OMEN-000090"}
 
 
 @pytest.mark.timeout(180)

@@ -274,6 +274,19 @@ async def test_vanished_segment_is_a_gap(opened: Opener, place: Path) -> None:
         assert [gap.reason for gap in await ledger.gaps(DAY)] == ["The segment that _CURRENT names is gone"]
 
 
+async def test_vanished_first_segment_keeps_its_sequences(opened: Opener, place: Path) -> None:
+    """
+    The records of a first segment that somebody removed are named by the sequences they had there.
+    """
+    async with opened(segment_records_max=2) as ledger:
+        await ledger.append([note(number) for number in range(3)])
+    (place / DAY / FIRST).unlink()
+    async with opened(segment_records_max=2) as ledger:
+        [gap] = await ledger.gaps(DAY)
+    assert (gap.first_index, gap.last_index) == (1, 2)
+    assert (gap.first_sequence, gap.last_sequence) == (1 << 32 | 1, 1 << 32 | 2)
+
+
 async def test_six_digit_segments_are_read(opened: Opener, place: Path) -> None:
     """
     Segments are ordered by number and read with any count of digits from three.
