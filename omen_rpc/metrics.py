@@ -47,6 +47,26 @@ LEDGER_QUARANTINED_BYTES = Counter(
 LEDGER_CORRUPTIONS = Counter("omen_ledger_corruptions", "Damaged places come across, each counted once a process.")
 LEDGER_SEALS = Counter("omen_ledger_seals", "Partitions sealed by this process.")
 
+PUSH_SIGNALS = Counter(
+    "omen_push_signals", "Signals that the hot path is done with, by what became of them.", ["outcome"]
+)
+PUSH_OVERFLOW_SIGNALS = Counter(
+    "omen_push_overflow_signals", "Signals left to the reconciler because too many newer ones waited behind them."
+)
+PUSH_BATCH_RECORDS = Histogram(
+    "omen_push_batch_records", "Signals that one attempt to push carried.", buckets=RECORDS_BUCKETS
+)
+PUSH_SECONDS = Histogram("omen_push_seconds", "Seconds that an attempt to push took.", buckets=SECONDS_BUCKETS)
+PUSH_ERRORS = Counter("omen_push_errors", "Attempts to push that failed as a whole, by status code.", ["code"])
+PUSH_CALLS_OPEN = Gauge("omen_push_calls_open", "Calls to RiskCast in flight.")
+PUSH_QUEUE_RECORDS = Gauge("omen_push_queue_records", "Durable signals that wait to be pushed.")
+PUSH_BREAKER_STATE = Gauge(
+    "omen_push_breaker_state", "1 for what the breaker towards RiskCast does, 0 for what it does not.", ["state"]
+)
+PUSH_SETTLED_OFFSET = Gauge(
+    "omen_push_settled_offset", "The offset at and below which the hot path is done with every signal."
+)
+
 INGEST_SIGNALS = Counter(
     "omen_ingest_signals", "Signals that came to RiskCast, by origin and outcome.", ["origin", "outcome"]
 )
