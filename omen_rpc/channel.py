@@ -28,6 +28,7 @@ Metadata: TypeAlias = Sequence[tuple[str, str]]
 ATTEMPTS_MAX = 5  # gRPC caps its own attempts at this as well.
 TIMEOUT_S = 30.0
 MESSAGE_BYTES_MAX = 4 << 20
+RECONNECT_MAX_MS = 5_000
 
 
 class ConnectionRefused(Exception):
@@ -145,6 +146,8 @@ class Connection:
         options = [
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
+            # Left alone it grows to two minutes, for which a server that is back would still be called unavailable.
+            ("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MS),
             ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
             *own,
         ]

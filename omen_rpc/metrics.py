@@ -61,6 +61,25 @@ EVENTS = Counter("omen_events", "Raw events, by what became of them; received co
 EVENTS_REFUSED = Counter("omen_events_refused", "Raw events that the rules refused, by the first rule.", ["rule"])
 SIGNALS = Counter("omen_signals", "Signals of this process, by what became of them on the hot path.", ["outcome"])
 LEDGER_APPEND_ERRORS = Counter("omen_ledger_append_errors", "Signals that the ledger could not append.")
+PUSH_SIGNALS = Counter(
+    "omen_push_signals", "Signals that the hot path is done with, by what became of them.", ["outcome"]
+)
+PUSH_OVERFLOW_SIGNALS = Counter(
+    "omen_push_overflow_signals", "Signals left to the reconciler because too many newer ones waited behind them."
+)
+PUSH_BATCH_RECORDS = Histogram(
+    "omen_push_batch_records", "Signals that one attempt to push carried.", buckets=RECORDS_BUCKETS
+)
+PUSH_SECONDS = Histogram("omen_push_seconds", "Seconds that an attempt to push took.", buckets=SECONDS_BUCKETS)
+PUSH_ERRORS = Counter("omen_push_errors", "Attempts to push that failed as a whole, by status code.", ["code"])
+PUSH_CALLS_OPEN = Gauge("omen_push_calls_open", "Calls to RiskCast in flight.")
+PUSH_QUEUE_RECORDS = Gauge("omen_push_queue_records", "Durable signals that wait to be pushed.")
+PUSH_BREAKER_STATE = Gauge(
+    "omen_push_breaker_state", "1 for what the breaker towards RiskCast does, 0 for what it does not.", ["state"]
+)
+PUSH_SETTLED_OFFSET = Gauge(
+    "omen_push_settled_offset", "The offset at and below which the hot path is done with every signal."
+)
 
 INGEST_SIGNALS = Counter(
     "omen_ingest_signals", "Signals that came to RiskCast, by origin and outcome.", ["origin", "outcome"]

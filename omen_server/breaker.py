@@ -124,6 +124,12 @@ class Breaker:
         if self._is_current(permit):
             self._probe_s = None
 
+    def holds(self, permit: int) -> bool:
+        """
+        Tell whether a call with this permit still counts: not once the breaker has opened since then.
+        """
+        return self._is_current(permit)
+
     def half_open(self) -> None:
         """
         Let one probe through at once: somebody knows that the other side is back.

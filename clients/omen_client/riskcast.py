@@ -7,7 +7,7 @@ from omen.v1.position_pb2 import BlockFingerprint, IndexRange
 from omen.v1.signal_pb2 import SignalEvent
 from omen_client.coalesce import Coalescer
 from omen_client.server import ServerClient
-from omen_rpc.channel import TIMEOUT_S, ClientFiles
+from omen_rpc.channel import ATTEMPTS_MAX, TIMEOUT_S, ClientFiles
 from omen_rpc.errors import AlreadyExists, CallError
 from omen_rpc.metadata import IDEMPOTENCY_KEY
 from omen_rpc.status import from_item_error
@@ -47,9 +47,15 @@ class RiskCastClient(ServerClient):
     """
 
     def __init__(
-        self, address: str, *, api_key: str = "", tls: ClientFiles | None = None, timeout_s: float = TIMEOUT_S
+        self,
+        address: str,
+        *,
+        api_key: str = "",
+        tls: ClientFiles | None = None,
+        timeout_s: float = TIMEOUT_S,
+        attempts_max: int = ATTEMPTS_MAX,
     ) -> None:
-        super().__init__(address, api_key=api_key, tls=tls, timeout_s=timeout_s)
+        super().__init__(address, api_key=api_key, tls=tls, timeout_s=timeout_s, attempts_max=attempts_max)
         self._ingest = IngestServiceStub(self.connection.calls)
         self._inventory = InventoryServiceStub(self.connection.calls)
         self._coalescers: dict[int, Coalescer[ingest_pb.IngestBatchItem, Ingested | Duplicate]] = {}
@@ -91,11 +97,8 @@ class RiskCastClient(ServerClient):
         Store *signal* with a call of its own. ALREADY_EXISTS counts only with its detail, and only for this signal.
         """
         request = ingest_pb.IngestRequest(signal=signal, origin=origin, request_id=request_id)
-        # An id that cannot be metadata is no id, and the server says so in words.
-        fit = signal.signal_id.isascii() and signal.signal_id.isprintable()
-        metadata = ((IDEMPOTENCY_KEY, signal.signal_id),) if fit else ()
         try:
-            reply = await self.connection.call(self._ingest.Ingest, request, metadata=metadata)
+            reply = await self.connection.call(self._ingest.Ingest, request, metadata=idempotency_key(signal))
         except AlreadyExists as error:
             return duplicate_of(error, signal.signal_id)
         return Ingested(reply.ack_id, reply.processed_at.ToDatetime(UTC))
@@ -105,12 +108,14 @@ class RiskCastClient(ServerClient):
         items: Sequence[ingest_pb.IngestBatchItem],
         *,
         origin: ingest_pb.IngestOrigin.ValueType = ingest_pb.INGEST_ORIGIN_DIRECT,
+        timeout_s: float | None = None,
     ) -> list[Ingested | Duplicate | CallError]:
         """
         Store up to 500 signals in one call, and return what became of each, in order. CallError when none was handled.
         """
         request = ingest_pb.IngestBatchRequest(items=items, origin=origin)
-        reply = await self.connection.call(self._ingest.IngestBatch, request)
+        metadata = idempotency_key(items[0].signal) if len(items) == 1 else ()
+        reply = await self.connection.call(self._ingest.IngestBatch, request, timeout_s=timeout_s, metadata=metadata)
         return [outcome_of(result) for result in reply.results]
 
     async def processed(self, signal_id: str) -> inventory_pb.ProcessedSignal:
@@ -220,6 +225,14 @@ class RiskCastClient(ServerClient):
 
             found = self._coalescers[origin] = Coalescer(send)
         return found
+
+
+def idempotency_key(signal: SignalEvent) -> tuple[tuple[str, str], ...]:
+    """
+    Return the metadata of a call for one signal. An id that cannot be metadata is no id; the server says so in words.
+    """
+    fit = signal.signal_id.isascii() and signal.signal_id.isprintable()
+    return ((IDEMPOTENCY_KEY, signal.signal_id),) if fit else ()
 
 
 def outcome_of(result: ingest_pb.IngestBatchResult) -> Ingested | Duplicate | CallError:

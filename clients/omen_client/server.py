@@ -3,7 +3,7 @@ from typing import Self
 
 from omen.v1 import server_info_service_pb2 as pb
 from omen.v1.server_info_service_pb2_grpc import ServerInfoServiceStub
-from omen_rpc.channel import TIMEOUT_S, ClientFiles, Connection
+from omen_rpc.channel import ATTEMPTS_MAX, TIMEOUT_S, ClientFiles, Connection
 
 
 class ServerClient:
@@ -14,9 +14,15 @@ class ServerClient:
     """
 
     def __init__(
-        self, address: str, *, api_key: str = "", tls: ClientFiles | None = None, timeout_s: float = TIMEOUT_S
+        self,
+        address: str,
+        *,
+        api_key: str = "",
+        tls: ClientFiles | None = None,
+        timeout_s: float = TIMEOUT_S,
+        attempts_max: int = ATTEMPTS_MAX,
     ) -> None:
-        self.connection = Connection(address, api_key=api_key, tls=tls, timeout_s=timeout_s)
+        self.connection = Connection(address, api_key=api_key, tls=tls, timeout_s=timeout_s, attempts_max=attempts_max)
         self._info = ServerInfoServiceStub(self.connection.calls)
 
     async def __aenter__(self) -> Self:
