@@ -10,6 +10,7 @@ promised: `promised` is what the journal called durable, stamped byte for byte.
 """
 
 import argparse
+import json
 import logging
 import sys
 import time
@@ -22,11 +23,12 @@ from random import Random
 
 from omen_rpc.position import Position
 from omen_server.ledger import audit, lifecycle, seal
+from omen_server.ledger.durable import replace_file
 from omen_server.ledger.entry import Entry
 from omen_server.ledger.errors import LedgerError, LedgerWriteError
 from omen_server.ledger.journal import Journal
 from omen_server.ledger.marks import Marks
-from omen_server.ledger.names import COMPRESSED, is_late
+from omen_server.ledger.names import COMPRESSED, RECONCILED, TOMBSTONE, is_late
 from omen_server.ledger.partition import partition_names, read_partition_files
 from omen_server.ledger.reader import Walk, merge
 from omen_server.ledger.recovery import Recovered, recover
@@ -71,19 +73,20 @@ class Promises:
     """
     What the outside has been told: records by offset, which partitions are sealed, and what was not appended.
 
-    `tried` is every payload that was ever stamped; nothing else may be read.
+    `tried` is every payload that was ever stamped; nothing else may be read. `expired` partitions may be deleted.
     """
 
     kept: dict[int, bytes] = field(default_factory=dict)
     sealed: set[str] = field(default_factory=set)
     tried: set[bytes] = field(default_factory=set)
     refused: set[bytes] = field(default_factory=set)
+    expired: set[str] = field(default_factory=set)
 
     def copy(self) -> "Promises":
         """
         Return the promises as of now. What was tried may be shared: more of it excuses nothing that is checked here.
         """
-        return Promises(dict(self.kept), set(self.sealed), self.tried, set(self.refused))
+        return Promises(dict(self.kept), set(self.sealed), self.tried, set(self.refused), set(self.expired))
 
 
 @dataclass(slots=True)
@@ -117,6 +120,7 @@ class History:
             resume_free_bytes=0,
             hot_days=0.0,
             warm_days=1.0,
+            retention_days=30.0,
         )
 
     def run(self) -> None:
@@ -213,7 +217,13 @@ class History:
         _ = random
 
     def _age(self, random: Random) -> None:
-        age = timedelta(days=random.choice((0.5, 2)))
+        age = timedelta(days=random.choice((0.5, 2, 40)))
+        for name in partition_names(self.disk, ROOT) if age.days == 40 else ():
+            files = read_partition_files(self.disk, ROOT, name)
+            if files.sealed and files.manifest is not None and random.random() < 0.5:
+                through = json.dumps({"reconciled_through": files.manifest.last_ledger_index}).encode()
+                replace_file(self.disk, f"{files.directory}/{RECONCILED}", through)
+                self.promises.expired.add(name)
         for _ in lifecycle.run(self.disk, ROOT, self.settings(), self.now + age, dry_run=False):
             pass
 
@@ -257,14 +267,22 @@ def promise_recovered(disk: SimulatedDisk, recovered: Recovered, promises: Promi
     bit. Such a gap may cover nothing that was promised.
     """
     found, gaps = contents(disk, recovered.last_offset)
+    deleted = {name for name in promises.expired if is_deleted(disk, name)}
     for offset, payload in promises.kept.items():
+        if offset in gaps and (position := NOTES.position_of(payload)) and position.partition in deleted:
+            gaps.remove(offset)
+            continue
         if offset not in found:
             raise Violation(f"Offset {offset} was promised and is gone")
         if found[offset].payload != payload:
             raise Violation(f"Offset {offset} was promised with other bytes")
-    last = _hold_order(found, promises, gaps=bool(gaps))
+    last = _hold_order(found, promises, deleted, gaps=bool(gaps))
     for name, tail in recovered.tails.items():
-        if tail.index != (last[name].index if name in last else 0) and not gaps:
+        if name in deleted:
+            manifest = read_partition_files(disk, ROOT, name).manifest
+            if tail.index < max(manifest.last_ledger_index if manifest else 0, last[name].index if name in last else 0):
+                raise Violation(f"{name} goes on at {tail.index}, its numbers were used further")
+        elif tail.index != (last[name].index if name in last else 0) and not gaps:
             raise Violation(f"{name} goes on at {tail.index}, its records end elsewhere")
     for name in recovered.tails:
         _hold_seal(disk, name, promises)
@@ -273,7 +291,14 @@ def promise_recovered(disk: SimulatedDisk, recovered: Recovered, promises: Promi
     return bool(gaps)
 
 
-def _hold_order(found: dict[int, Record], promises: Promises, *, gaps: bool) -> dict[str, Position]:
+def is_deleted(disk: SimulatedDisk, name: str) -> bool:
+    """
+    Tell whether a tombstone says that a partition's segments may be gone.
+    """
+    return disk.size(f"{read_partition_files(disk, ROOT, name).directory}/{TOMBSTONE}") is not None
+
+
+def _hold_order(found: dict[int, Record], promises: Promises, deleted: set[str], *, gaps: bool) -> dict[str, Position]:
     """
     Check that positions rise without holes and hold what was written; return the last one of each partition.
     """
@@ -282,7 +307,8 @@ def _hold_order(found: dict[int, Record], promises: Promises, *, gaps: bool) -> 
         position = record.position
         before = last.get(position.partition)
         expected = before.index + 1 if before is not None else 1
-        if position.index < expected or (position.index > expected and not gaps):
+        holes = gaps or position.partition in deleted
+        if position.index < expected or (position.index > expected and not holes):
             raise Violation(f"{position.partition} has position {position.index} at offset {offset}")
         if before is not None and position.sequence <= before.sequence:
             raise Violation(f"{position.partition} has sequence {position.sequence} twice or backwards")
