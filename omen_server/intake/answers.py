@@ -9,12 +9,14 @@ from typing import Any
 from omen.v1 import signal_service_pb2 as pb
 from omen_rpc.errors import CallError, item_error
 from omen_rpc.paging import ITEMS_BYTES_MAX, item_bytes
-from omen_server.emitter import Emitter, Outcome
+from omen_server.emitter import Emitter
 from omen_server.intake.keeping import Kept
+from omen_server.outcomes import Outcome, left
 
 AWAIT_S = 2.0
 BEFORE_DEADLINE_S = 0.1
 PENDING = Outcome(pb.EMIT_STATUS_LEDGER_ONLY, detail="pending")
+UNCONNECTED = left("No RiskCast is configured")
 LEFT_OUT = "The answer has no room for the signal itself: ask GetSignal for it."
 # What needs no further push: RiskCast has spoken, for good.
 FINAL = (pb.EMIT_STATUS_DELIVERED, pb.EMIT_STATUS_DUPLICATE, pb.EMIT_STATUS_REJECTED)
@@ -30,7 +32,7 @@ def patience_s(delivery: pb.Delivery.ValueType, context: Any) -> float | None:
     return AWAIT_S if left_s is None else max(0.0, min(AWAIT_S, left_s - BEFORE_DEADLINE_S))
 
 
-async def outcomes(emitter: Emitter, kept: Sequence[Kept], wait_s: float | None) -> dict[int, Outcome]:
+async def outcomes(emitter: Emitter | None, kept: Sequence[Kept], wait_s: float | None) -> dict[int, Outcome]:
     """
     Return what RiskCast said of each signal, by offset; what is still under way when the time is up is pending.
     """
@@ -38,12 +40,12 @@ async def outcomes(emitter: Emitter, kept: Sequence[Kept], wait_s: float | None)
     if wait_s is None:
         durable = Outcome(pb.EMIT_STATUS_DURABLE)
         return {each.item.offset: known.get(each.item.offset, durable) for each in kept}
+    if emitter is None:
+        return {each.item.offset: known.get(each.item.offset, UNCONNECTED) for each in kept}
+    # What has no ack here is pushed once more if it came long ago: RiskCast answers with the first ack it ever gave.
     waited = {
         each.item.offset: asyncio.ensure_future(
-            # What came long ago and has no ack here is pushed once more: RiskCast answers with the first ack it gave.
-            emitter.push(each.item)
-            if each.cached and emitter.is_settled(each.item.offset)
-            else emitter.outcome(each.item.offset)
+            emitter.push(each.item) if each.cached else emitter.outcome(each.item.offset)
         )
         for each in kept
         if each.item.offset not in known

@@ -13,13 +13,13 @@ from omen_rpc.errors import CallError, Violation, invalid_fields
 from omen_rpc.fields import Fields
 from omen_rpc.refusal import explain
 from omen_server.emitter import Emitter
-from omen_server.emitter import Outcome as Delivered
 from omen_server.intake import answers
 from omen_server.intake.events import Events
 from omen_server.intake.keeping import Kept, Result
 from omen_server.intake.queries import Queries
 from omen_server.intake.signals import Signals
 from omen_server.ledger.errors import LedgerError, LedgerPoisoned
+from omen_server.outcomes import Outcome as Delivered
 from omen_server.pipeline.explanation import explain_stored
 from omen_server.pipeline.ruleset import Ruleset
 from omen_server.pipeline.run import Outcome
@@ -41,7 +41,7 @@ class Parts:
     events: Events
     signals: Signals
     queries: Queries
-    emitter: Emitter
+    emitter: Emitter | None
     stream: Stream
     rules: Ruleset
 

@@ -1,0 +1,62 @@
+"""
+Dead letters, tried again: a raw event goes through the pipeline once more, a refused signal to RiskCast.
+"""
+
+from collections.abc import Sequence
+
+from omen.v1 import signal_service_pb2 as pb
+from omen_server.desk.dead_letters import DeadLetter, DeadLetters
+from omen_server.emitter import Emitter
+from omen_server.index import Lookup, Wanted
+from omen_server.intake.events import Events
+from omen_server.intake.keeping import Keeper
+from omen_server.operations import Requeued
+from omen_server.pipeline.run import Outcome
+
+DONE = (pb.EMIT_STATUS_DELIVERED, pb.EMIT_STATUS_DUPLICATE)
+
+
+class Requeue:
+    """
+    Tries letters again. Those that go through are forgotten, the others stay with one attempt more.
+    """
+
+    def __init__(
+        self, letters: DeadLetters, events: Events, keeper: Keeper[Outcome], lookup: Lookup, emitter: Emitter | None
+    ) -> None:
+        self._letters, self._events, self._keeper = letters, events, keeper
+        self._lookup, self._emitter = lookup, emitter
+
+    async def __call__(self, ids: Sequence[str]) -> Requeued:
+        """
+        Try these again.
+        """
+        done: list[str] = []
+        uncounted: list[str] = []
+        for letter in await self._letters.get(ids):
+            if letter.stage == "pipeline":
+                # What fails again is buried again, and that counts the attempt.
+                ((result, _),) = await self._events.submit([letter.raw], "")
+                if not isinstance(result, Exception):
+                    done.append(letter.dead_letter_id)
+                continue
+            status = await self._push(letter)
+            if status in DONE:
+                done.append(letter.dead_letter_id)
+            elif status != pb.EMIT_STATUS_REJECTED:  # A refusal is noted as such, and that counts the attempt.
+                uncounted.append(letter.dead_letter_id)
+        if done:
+            await self._letters.forget(done)
+        if uncounted:
+            await self._letters.tried_again(uncounted)
+        return Requeued(len(done), len(ids) - len(done))
+
+    async def _push(self, letter: DeadLetter) -> pb.EmitStatus.ValueType:
+        """
+        Push the signal of a letter once more, if the ledger can still read it.
+        """
+        (known,) = await self._lookup.find([Wanted(letter.signal_id)])
+        items = await self._keeper.read([known]) if known is not None else {}
+        if self._emitter is None or known is None or known.offset not in items:
+            return pb.EMIT_STATUS_UNSPECIFIED
+        return (await self._emitter.push(items[known.offset])).status
