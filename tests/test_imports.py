@@ -36,10 +36,15 @@ CLIENT_IN_OMEN = "omen_server.emitter"  # and the wiring that makes its client
 LAZY = {
     ("omen_cli", "omen_server.ledger"),
     ("omen_cli", "omen_server.records"),
+    ("omen_cli", "omen_server.index"),  # `index rebuild` works offline, on the files and the database themselves
     ("omen_cli", "omen_server.pipeline"),
     ("omen_console", "omen_server.ledger"),
 }
-VERBS_OF_THEIR_OWN = ("omen_cli.ledger", "omen_cli.bench")  # Imported when one of their verbs is called, not before.
+VERBS_OF_THEIR_OWN = (
+    "omen_cli.ledger",
+    "omen_cli.index",
+    "omen_cli.bench",
+)  # Imported when one of their verbs is called, not before.
 BASE = {"grpc", "google"}
 MUST_STAY_IN_THE_BASE = ["errors", "status", "contract", "metadata", "channel"]
 IO = {  # io.StringIO and pathlib's pure paths are memory

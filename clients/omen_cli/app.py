@@ -42,6 +42,7 @@ VERBS = {  # verb → where it is; the order is the order of the help; two words
     "ledger lifecycle": "omen_cli.ledger.lifecycle:lifecycle",
     "ledger backup": "omen_cli.ledger.backup:backup",
     "ledger restore": "omen_cli.ledger.backup:restore",
+    "index rebuild": "omen_cli.index.rebuild:rebuild",
     "bench ledger": "omen_cli.bench.ledger:ledger",
     "bench ingest": "omen_cli.bench.ingest:ingest",
     "explain": "omen_cli.explain:explain",
@@ -51,6 +52,7 @@ VERBS = {  # verb → where it is; the order is the order of the help; two words
 GROUPS = {  # group → what its verbs have in common
     "dead-letters": "See what could not be finished, and try it again.",
     "ledger": "Check and read, copy and mend a ledger's directory, offline or beside a running server.",
+    "index": "Look after the signal index, which is a projection of the ledger.",
     "bench": "Measure how fast it is, with the machine and the settings beside the figures.",
 }
 

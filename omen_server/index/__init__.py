@@ -238,8 +238,8 @@ class Lookup(Protocol):
         """
         Return the newest records that fit, those older than *before_offset* unless it is 0.
 
-        Looks at so many rows at most as the index was opened with, or a few more; a page that ends there has fewer items than asked for, or none, and
-        a `before_offset` to go on from.
+        Looks at so many rows at most as the index was opened with, or a few more; a page that ends there has fewer
+        items than asked for, or none, and a `before_offset` to go on from.
         """
 
     async def first_since(self, emitted_ns: int) -> int | None:
@@ -272,7 +272,8 @@ async def open_index(url: str, *, looked_rows_max: int = LOOKED_ROWS_MAX) -> Asy
     """
     Open the index at *url*: ``sqlite:///path`` or ``postgresql://…``. Create it or migrate it where needed.
 
-    *looked_rows_max* is how many rows a page may look at when no index leads to those that are wanted. Raises `IndexLocked`, `IndexTooNew` and `IndexUrlUnknown` as well.
+    *looked_rows_max* is how many rows a page may look at when no index leads to those that are wanted. Raises
+    `IndexLocked`, `IndexTooNew` and `IndexUrlUnknown` as well.
     """
     scheme = urlsplit(url).scheme
     if scheme == "sqlite":
@@ -280,8 +281,10 @@ async def open_index(url: str, *, looked_rows_max: int = LOOKED_ROWS_MAX) -> Asy
 
         opened = open_sqlite(_sqlite_path(url), looked_rows_max)
     elif scheme in ("postgresql", "postgres"):
-        from omen_server.index.postgres import open_postgres  # noqa: PLC0415 - as above; asyncpg is an extra.
-
+        try:
+            from omen_server.index.postgres import open_postgres  # noqa: PLC0415 - as above; asyncpg is an extra.
+        except ImportError as error:
+            raise IndexFailed(f"an index in PostgreSQL needs omen-dualpath[postgres]: {error}") from error
         opened = open_postgres(url, looked_rows_max)
     else:
         raise IndexUrlUnknown(scheme)

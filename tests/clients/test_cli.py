@@ -32,6 +32,7 @@ ANSWERING: dict[str, Sequence[str]] = {  # verb → what follows it in a line th
     "ledger lifecycle": ("{ledger}", "--hot-days", "0"),
     "ledger backup": ("{ledger}", "{new}"),
     "ledger restore": ("{backup}", "{new}"),
+    "index rebuild": ("--data-dir", "{ledger}"),
     "bench ledger": ("--seconds", "0.5", "--dir", "{ledger}"),
     "bench ingest": ("--seconds", "0.5", "--dir", "{ledger}"),
     "version": (),
@@ -63,8 +64,8 @@ def test_a_verb_imports_no_other_verb() -> None:
     """
     script = (
         "import sys; from omen_cli.app import run; run(['version'])\n"
-        "others = {'omen_cli.up', 'omen_cli.health', 'omen_cli.explain', 'omen_cli.ledger', 'omen_cli.bench',\n"
-        "          'omen_server'} & set(sys.modules)\n"
+        "others = {'omen_cli.up', 'omen_cli.health', 'omen_cli.explain', 'omen_cli.ledger', 'omen_cli.index',\n"
+        "          'omen_cli.bench', 'omen_server'} & set(sys.modules)\n"
         "assert not others, others\n"
     )
     done = subprocess.run(

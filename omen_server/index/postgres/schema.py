@@ -37,7 +37,9 @@ def migrations() -> list[str]:
 
 async def migrate(pool: Pool, scripts: list[str]) -> None:
     """
-    Bring the database to the version that *scripts* lead to, in one transaction. Processes that start together take turns.
+    Bring the database to the version that *scripts* lead to, in one transaction.
+
+    Processes that start together take turns.
     """
     async with transaction(pool, WRITE, _TIMEOUT_S) as connection:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)

@@ -17,9 +17,9 @@ from omen_server.index.sqlite import paging, reading, writing
 from omen_server.index.sqlite.connection import Step, Thread
 from omen_server.index.sqlite.database_file import (
     VERSION_MIN,
+    begin_anew,
     connect_reader,
     connect_writer,
-    begin_anew,
     owned,
     prepare,
 )

@@ -97,9 +97,7 @@ def prepare(path: Path) -> None:
     try:
         with translated(), closing(connect_writer(path)) as connection:
             if path.stat().st_size <= CHECKED_BYTES_MAX:
-                (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-                if verdict != "ok":
-                    raise IndexDamaged(f"SQLite's check says: {verdict}")
+                _check(connection)
     except IndexDamaged as error:
         begin_anew(path, str(error))
 
@@ -150,6 +148,12 @@ def owned(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise IndexDamaged(f"SQLite's check says: {verdict}")
 
 
 def _connect(path: Path, mode: str, pragmas: tuple[str, ...]) -> sqlite3.Connection:

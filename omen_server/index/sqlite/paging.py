@@ -96,7 +96,9 @@ def _way_of(query: Query) -> Way:
         keys.append(("input", "input_key", "input_event_hash", (query.input_event_hash,)))
     if query.source_event_id:
         keys.append(("source", "source_key", "source_event_id", (query.source_event_id,)))
-    sieve = [(f"{column} IN ({_marks(texts)})", texts) for _, _, column, texts in keys]
+    sieve: list[tuple[str, Sequence[object]]] = [
+        (f"{column} IN ({_marks(texts)})", texts) for _, _, column, texts in keys
+    ]
     if query.partition and keys:
         sieve.append(("ledger_partition = ?", (query.partition,)))
     sieve += _plain_conditions(query)

@@ -1,0 +1,229 @@
+import asyncio
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from omen_server.index import (
+    Counts,
+    Index,
+    IndexFailed,
+    IndexLocked,
+    IndexTooNew,
+    IndexUnavailable,
+    IndexUrlUnknown,
+    Query,
+    Wanted,
+    open_index,
+)
+from omen_server.index.sqlite.connection import Thread
+from omen_server.index.sqlite.database_file import connect_writer, migrate, migrations
+from tests.contracts.exercise_index import filled, mark, offsets, row
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """
+    Return a place for an index.
+    """
+    return tmp_path / "index.db"
+
+
+@pytest.fixture
+def url(path: Path) -> str:
+    """
+    Return its URL.
+    """
+    return f"sqlite:///{path}"
+
+
+def execute(path: Path, sql: str) -> list[tuple[object, ...]]:
+    """
+    Run *sql* as somebody with a shell would.
+    """
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        return database.execute(sql).fetchall()
+
+
+async def test_second_process_is_refused(path: Path, url: str) -> None:
+    """
+    While one process has the index open, another is refused, with the first one's pid; afterwards it is let in.
+    """
+    script = f"""
+import asyncio, sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "proto")!r}]
+from omen_server.index import open_index
+async def main():
+    async with open_index({url!r}):
+        print("open", flush=True)
+        sys.stdin.read()
+asyncio.run(main())
+"""
+    pipe = asyncio.subprocess.PIPE
+    other = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdin=pipe, stdout=pipe)
+    assert other.stdout is not None
+    assert await other.stdout.readline() == b"open\n"
+    with pytest.raises(IndexLocked, match=f"{path}.*{other.pid}"):
+        async with open_index(url):
+            pass
+    await other.communicate()
+    async with open_index(url) as index:
+        assert await index.projection.mark() is None
+
+
+async def test_file_is_private(path: Path, url: str) -> None:
+    """
+    Nobody else may read the index or its log.
+    """
+    async with open_index(url) as index:
+        await filled(index, [row(1)])
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert modes == dict.fromkeys(("index.db", "index.db-wal", "index.db-shm", "index.db.lock"), 0o600)
+
+
+async def test_power_cut_may_not_tear(path: Path, url: str) -> None:
+    """
+    The connection that writes keeps a log, and syncs as often as that needs to stay whole.
+    """
+    async with open_index(url):
+        with closing(connect_writer(path)) as connection:
+            found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+    assert found == ["wal", 1]
+
+
+def _no_database(path: Path) -> bytes:
+    path.write_bytes(b"this is no database\n" * 1000)
+    return path.read_bytes()
+
+
+def _cut_short(path: Path) -> bytes:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path.read_bytes()
+
+
+def _spoiled(path: Path) -> bytes:
+    data = bytearray(path.read_bytes())
+    data[8192:] = b"\xa5" * (len(data) - 8192)
+    path.write_bytes(data)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("damage", [_no_database, _cut_short, _spoiled])
+async def test_damaged_file_is_set_aside(path: Path, url: str, damage: Callable[[Path], bytes]) -> None:
+    """
+    A file that is no database, or a damaged one, is kept under another name, said in the log, and begun anew.
+    """
+    async with open_index(url) as index:
+        await filled(index, [row(each) for each in range(1, 300)])
+    spoiled = damage(path)
+    with capture_logs() as logs:
+        async with open_index(url) as index:
+            assert await index.projection.mark() is None
+            await filled(index, [row(1)])
+            assert await index.lookup.counts("2026-01-28") == Counts(1, 1)
+    (kept,) = path.parent.glob("index.db.damaged-*[0-9]")
+    assert kept.read_bytes() == spoiled
+    assert [(each["event"], each["kept_as"]) for each in logs] == [("index_set_aside", str(kept))]
+    async with open_index(url) as index:
+        assert await index.projection.mark() == mark(1, 3)
+
+
+async def test_newer_schema_is_refused(path: Path, url: str) -> None:
+    """
+    A database that a later version has migrated is refused and left as it is.
+    """
+    async with open_index(url) as index:
+        await filled(index, [row(1)])
+    execute(path, "PRAGMA user_version = 1000")
+    with pytest.raises(IndexTooNew, match="1000"):
+        async with open_index(url):
+            pass
+    assert execute(path, "SELECT count(*) FROM omen_signals") == [(1,)]
+
+
+async def test_older_schema_is_upgraded(path: Path, url: str) -> None:
+    """
+    A database of an older version is brought up to date when it is opened, with what it holds; the next version too.
+    """
+    execute(path, "PRAGMA user_version = 0")
+    async with open_index(url) as index:
+        await filled(index, [row(1)])
+    scripts = [*migrations(), "ALTER TABLE omen_signals ADD COLUMN more TEXT NOT NULL DEFAULT 'x';"]
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        migrate(database, scripts)
+        migrate(database, scripts)
+    assert execute(path, "SELECT ledger_offset, more FROM omen_signals") == [(1, "x")]
+    assert execute(path, "PRAGMA user_version") == [(len(scripts),)]
+
+
+async def test_database_of_something_else_is_left_alone(path: Path, url: str) -> None:
+    """
+    A sound database that is no index is refused, neither changed nor set aside.
+    """
+    execute(path, "CREATE TABLE precious (thing TEXT)")
+    with pytest.raises(IndexFailed, match="something else"):
+        async with open_index(url):
+            pass
+    assert execute(path, "SELECT name FROM sqlite_schema") == [("precious",)]
+
+
+@pytest.mark.parametrize("url", ["sqlite:///", "sqlite:///:memory:", "sqlite://x.db", "mysql://root:secret@x/y", "x"])
+async def test_unknown_urls_are_refused(url: str) -> None:
+    """
+    What names no engine is refused in words, and no password is repeated.
+    """
+    with pytest.raises(IndexUrlUnknown, match="postgresql") as refused:
+        async with open_index(url):
+            pass
+    assert "secret" not in str(refused.value)
+
+
+@pytest.fixture
+def small_index(url: str) -> Iterator[str]:
+    """
+    Return the URL of an index whose file may not grow beyond 60 pages.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        original = Thread._run
+
+        def run(self: Thread, step: object) -> object:
+            if self._connection is None:
+                self._connection = self._connect()
+                self._connection.execute("PRAGMA max_page_count = 60")
+            return original(self, step)  # type: ignore[arg-type]  # Whatever it is, it is handed on.
+
+        patch.setattr(Thread, "_run", run)
+        yield url
+
+
+async def test_full_database_keeps_what_it_has(small_index: str) -> None:
+    """
+    When there is no room the write is refused whole, may be tried again, and questions are answered all the while.
+    """
+
+    async def fill(index: Index) -> None:
+        for first in range(1, 10_000, 100):
+            rows = [row(each, title="x" * 100) for each in range(first, first + 100)]
+            await index.projection.put(rows, mark(first + 99), first - 1)
+
+    async with open_index(small_index) as index:
+        with pytest.raises(IndexUnavailable, match="FULL"):
+            await fill(index)
+        found = await index.projection.mark()
+        assert found is not None
+        page = await index.lookup.page(Query(), rows_max=10_000)
+        assert offsets(page.items) == list(range(found.offset, 0, -1))
+        with pytest.raises(IndexUnavailable, match="FULL"):
+            await index.projection.put(
+                [row(each) for each in range(found.offset + 1, found.offset + 400)], mark(9_999), found.offset
+            )
+        await index.projection.cut(0)
+        await index.projection.put([row(1)], mark(1), 0)
+        assert offsets(await index.lookup.find([Wanted("OMEN-0001")])) == [1]
