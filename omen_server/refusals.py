@@ -1,9 +1,10 @@
 """
-What the ledger's errors are to a caller: one row each. The catalogue in the contract says the rest.
+What the errors of ledger and desk are to a caller: one row each. The catalogue in the contract says the rest.
 """
 
 from omen_rpc.errors import CallError, Reason, Violation, fault, invalid_fields
 from omen_rpc.refusal import Translate, draining
+from omen_server.desk.errors import DeadLetterNotFound, DeadLettersFull, DeskFull, DeskUnavailable
 from omen_server.ledger.errors import (
     EmittedAhead,
     LedgerClosed,
@@ -65,7 +66,30 @@ def refuse_time(error: EmittedAhead | NaiveTime) -> CallError:
     return invalid_fields([Violation("emitted_at", str(error).removesuffix("."))])
 
 
-# `LedgerLocked` and `NotALedger` have no row: a server that meets them does not start.
+def refuse_desk_full(error: DeskFull | DeadLettersFull) -> CallError:
+    """
+    What could not be kept has no other place: the caller must know that it is not kept, and a person make room.
+    """
+    return fault(
+        Reason.ERROR_REASON_STORAGE_EXHAUSTED,
+        str(error),
+        metadata={"path": error.path, "free_bytes": error.free_bytes},
+    )
+
+
+def refuse_desk_busy(error: DeskUnavailable) -> CallError:
+    """
+    The desk is of one kind, and its troubles pass.
+    """
+    return fault(
+        Reason.ERROR_REASON_STORE_UNAVAILABLE,
+        f"The desk does not answer: {error}.",
+        metadata={"engine": "sqlite", "retry_after_s": WRITE_RETRY_S},
+        retry_after_s=WRITE_RETRY_S,
+    )
+
+
+# `LedgerLocked`, `NotALedger` and `DeskFailed` have no row: a server that meets them does not start.
 REFUSALS: Translate = {
     LedgerFull: refuse_full,
     LedgerWriteError: lambda error: fault(
@@ -100,4 +124,10 @@ REFUSALS: Translate = {
         metadata={"size_bytes": error.size_bytes, "size_bytes_max": error.size_bytes_max},
     ),
     RecordNotFound: lambda error: fault(Reason.ERROR_REASON_SIGNAL_NOT_FOUND, str(error)),
+    DeskFull: refuse_desk_full,
+    DeadLettersFull: refuse_desk_full,
+    DeskUnavailable: refuse_desk_busy,
+    DeadLetterNotFound: lambda error: fault(
+        Reason.ERROR_REASON_DEAD_LETTER_NOT_FOUND, str(error), metadata={"dead_letter_id": error.dead_letter_id}
+    ),
 }

@@ -4,6 +4,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from omen_rpc.settings import Program, ServerSettings
+from omen_server.desk.settings import DeskSettings
 from omen_server.ledger.settings import LedgerSettings
 
 PROGRAM = Program(
@@ -69,6 +70,23 @@ class OmenSettings(ServerSettings):
         1 << 20, ge=1, le=1 << 26, description="Bytes after which a reader hands on what it holds."
     )
     disk_check_interval_s: float = Field(1.0, gt=0, le=3600, description="How often a full disk is looked at again.")
+    dead_letters_max: int = Field(
+        100_000, ge=1, le=10_000_000, description="Dead letters kept; no more are taken then."
+    )
+    rejected_max: int = Field(10_000, ge=1, le=1_000_000, description="Refused raw events kept, the newest.")
+    rejected_bytes_max: int = Field(64 << 20, ge=1 << 20, le=1 << 32, description="Bytes of refused raw events kept.")
+    series_max: int = Field(100_000, ge=1, le=10_000_000, description="Series of prices kept, those seen last.")
+    peers_max: int = Field(
+        5_000, ge=0, le=100_000, description="Raw events kept as witnesses for later ones, the newest."
+    )
+    peers_batch_max: int = Field(200, ge=0, le=10_000, description="The most of them that one batch is judged with.")
+    desk_flush_interval_s: float = Field(
+        0.5, ge=0.01, le=60, description="How long prices, witnesses and refused events wait to be written."
+    )
+    desk_waiting_max: int = Field(4096, ge=1, le=65_536, description="Writes of dead letters that may wait at once.")
+    desk_busy_timeout_ms: int = Field(
+        10_000, ge=1, le=600_000, description="How long the desk waits for a lock that somebody else holds on it."
+    )
     poll: str = Field("", description="Sources to poll and how often, such as polymarket=60,nws=300.")
     tls_ca: Path | None = Field(None, description="The CA that RiskCast's certificate must be of, PEM.")
     tls_client_cert: Path | None = Field(None, description="The certificate shown to RiskCast, PEM.")
@@ -81,6 +99,30 @@ class OmenSettings(ServerSettings):
         Where the ledger lies.
         """
         return self.data_dir / "ledger"
+
+    @property
+    def desk_path(self) -> Path:
+        """
+        Where dead letters, refused events, prices and witnesses lie.
+        """
+        return self.data_dir / "desk.db"
+
+    @property
+    def desk(self) -> DeskSettings:
+        """
+        The desk's own limits.
+        """
+        return DeskSettings(
+            dead_letters_max=self.dead_letters_max,
+            rejected_max=self.rejected_max,
+            rejected_bytes_max=self.rejected_bytes_max,
+            series_max=self.series_max,
+            peers_max=self.peers_max,
+            peers_batch_max=self.peers_batch_max,
+            flush_interval_s=self.desk_flush_interval_s,
+            waiting_max=self.desk_waiting_max,
+            busy_timeout_ms=self.desk_busy_timeout_ms,
+        )
 
     @property
     def ledger(self) -> LedgerSettings:

@@ -16,7 +16,6 @@ CREATE TABLE rejected (
     rule   TEXT NOT NULL,
     record BLOB NOT NULL  -- The RejectedEvent.
 ) STRICT;
-CREATE INDEX rejected_by_rule ON rejected (rule, number);
 
 CREATE TABLE series (
     key       TEXT    PRIMARY KEY,

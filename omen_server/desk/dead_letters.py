@@ -20,7 +20,7 @@ from omen_rpc import metrics
 from omen_server import identity
 from omen_server.desk.connection import free_bytes
 from omen_server.desk.errors import DeadLetterNotFound, DeadLettersFull
-from omen_server.desk.reader import Reader
+from omen_server.desk.reader import Reader, last_of_page
 from omen_server.desk.settings import DeskSettings
 from omen_server.desk.writer import Writer
 from omen_server.pipeline.attribute import ns_of_moment
@@ -40,7 +40,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, 1) RETURNING number"""
 _SELECT: Final = """
 SELECT number, stage, subject, event, ledger_offset, at_ns, reason, message, attempts FROM dead_letters"""
 _COUNT: Final = "SELECT count(*) FROM dead_letters"
+_SIZES: Final = "SELECT number, length(event) FROM dead_letters WHERE number > ? ORDER BY number LIMIT ?"
+_PAGE: Final = f"{_SELECT} WHERE number > ? AND number <= ? ORDER BY number"
 _GET: Final = f"{_SELECT} WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number"  # noqa: S608 - of constants.
+_CHECK: Final = "SELECT number FROM dead_letters WHERE number IN (SELECT value FROM json_each(?))"
 _FORGET: Final = "DELETE FROM dead_letters WHERE number IN (SELECT value FROM json_each(?))"
 _TRIED: Final = "UPDATE dead_letters SET attempts = attempts + 1 WHERE number IN (SELECT value FROM json_each(?))"
 
@@ -175,22 +178,31 @@ class DeadLetters:
 
     async def page(self, after_number: int, count_max: int) -> list[DeadLetter]:
         """
-        Return the letters behind a number, oldest first.
+        Return the letters behind a number, oldest first: no more than asked for, and not many bytes more than a reply
+        has room for.
         """
-        rows = await self._reader.rows(f"{_SELECT} WHERE number > ? ORDER BY number LIMIT ?", (after_number, count_max))
+        last = last_of_page(await self._reader.rows(_SIZES, (after_number, count_max)))
+        rows = await self._reader.rows(_PAGE, (after_number, last))
         return [DeadLetter(*row) for row in rows]
 
     async def get(self, ids: Sequence[str]) -> list[DeadLetter]:
         """
         Return the letters of these ids, oldest first. DeadLetterNotFound names the first that is not there.
         """
+        await self.check(ids)
+        rows = await self._reader.rows(_GET, (json.dumps(numbers_of(ids)),))
+        return [DeadLetter(*row) for row in rows]
+
+    async def check(self, ids: Sequence[str]) -> None:
+        """
+        Raise DeadLetterNotFound for the first of these ids that is not there.
+        """
         numbers = numbers_of(ids)
-        rows = await self._reader.rows(_GET, (json.dumps(numbers),))
+        rows = await self._reader.rows(_CHECK, (json.dumps(numbers),))
         found = {row[0] for row in rows}
         for number in numbers:
             if number not in found:
                 raise DeadLetterNotFound(id_of(number))
-        return [DeadLetter(*row) for row in rows]
 
     async def ids(self, count_max: int = IDS_BATCH) -> AsyncIterator[list[str]]:
         """

@@ -11,6 +11,8 @@ from omen_server.desk.errors import DeskUnavailable
 from omen_server.desk.settings import DeskSettings
 
 READERS_MAX = 2
+# A page is read no further than this: whoever asks may not send more either.
+PAGE_BYTES_MAX = 1 << 20
 
 
 class Reader:
@@ -69,3 +71,17 @@ class Reader:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # The caller has had it, unless it was cancelled; then there is nobody to tell.
+
+
+def last_of_page(sizes: Sequence[tuple[int, int]]) -> int:
+    """
+    Return the number of the last row of a page, by the rows' numbers and sizes: the one that has no room any more.
+
+    There are two at least, where there are two, so that whoever fills a page sees that it goes on.
+    """
+    total = 0
+    for at, (number, size) in enumerate(sizes):
+        total += size
+        if total > PAGE_BYTES_MAX and at:
+            return number
+    return sizes[-1][0] if sizes else 0

@@ -5,18 +5,23 @@ The newest raw events that the rules refused. Seeing them again costs nobody any
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from omen.v1.operations_service_pb2 import RejectedEvent
 from omen.v1.signal_pb2 import RawSignalEvent
-from omen_server.desk.reader import Reader
+from omen_server.desk.reader import Reader, last_of_page
 from omen_server.desk.settings import DeskSettings
 from omen_server.desk.writer import Rows, Writer
 from omen_server.pipeline.run import Outcome
 
+NUMBER_MAX: Final = (1 << 63) - 1
+
 _INSERT: Final = "INSERT INTO rejected (number, rule, record) VALUES (?, ?, ?)"
+_OF_PAGE: Final = "FROM rejected WHERE number > ? AND number < ? AND (? = '' OR rule = ?) ORDER BY number DESC LIMIT ?"
+_SIZES: Final = f"SELECT number, length(record) {_OF_PAGE}"
+_PAGE: Final = f"SELECT number, record {_OF_PAGE}"
 _DELETE: Final = "DELETE FROM rejected WHERE number <= ?"
 
 
@@ -69,16 +74,9 @@ class Rejected:
         """
         if self._unwritten:
             await self._writer.flush()
-        conditions, parameters = ["number > ?"], [self._gone]
-        wanted: list[Any] = [*parameters]
-        if before_number:
-            conditions.append("number < ?")
-            wanted.append(before_number)
-        if rule:
-            conditions.append("rule = ?")
-            wanted.append(rule)
-        sql = f"SELECT number, record FROM rejected WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?"  # noqa: S608 - the conditions are those above.
-        rows = await self._reader.rows(sql, (*wanted, count_max))
+        parameters = (self._gone, before_number or NUMBER_MAX, rule, rule, count_max)
+        last = last_of_page(await self._reader.rows(_SIZES, parameters))
+        rows = await self._reader.rows(_PAGE, (max(last - 1, self._gone), *parameters[1:]))
         return [(number, RejectedEvent.FromString(record)) for number, record in rows]
 
     def _take(self) -> Iterator[tuple[str, Rows]]:

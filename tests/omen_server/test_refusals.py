@@ -1,11 +1,13 @@
 import errno
 import inspect
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from omen_rpc.errors import CallError
 from omen_rpc.refusal import explain
+from omen_server.desk import errors as desk_errors
 from omen_server.ledger import errors
 from omen_server.refusals import REFUSALS
 
@@ -17,6 +19,13 @@ EVERY = {
     kind
     for _, kind in inspect.getmembers(errors, inspect.isclass)
     if issubclass(kind, errors.LedgerError) and kind is not errors.LedgerError
+}
+# Of the desk's, what a call may meet; a busy one is unavailable, and has its row.
+OF_THE_DESK = {
+    desk_errors.DeskUnavailable,
+    desk_errors.DeskFull,
+    desk_errors.DeadLettersFull,
+    desk_errors.DeadLetterNotFound,
 }
 ROWS = [
     (errors.LedgerWriteError(NO_SPACE), "LEDGER_WRITE_FAILED", {"cause": "[Errno 28] No space left on device"}),
@@ -41,19 +50,23 @@ ROWS = [
     (errors.NaiveTime(NOW.replace(tzinfo=None)), "INVALID_FIELDS", {"field": "emitted_at"}),
     (errors.RecordTooLarge(9, 8), "SIGNAL_TOO_LARGE", {"size_bytes": "9", "size_bytes_max": "8"}),
     (errors.RecordNotFound("signal OMEN-AAAA"), "SIGNAL_NOT_FOUND", {}),
+    (desk_errors.DeskFull(Path("/d.db"), 7), "STORAGE_EXHAUSTED", {"path": "/d.db", "free_bytes": "7"}),
+    (desk_errors.DeadLettersFull(Path("/d.db"), 9, 7), "STORAGE_EXHAUSTED", {"path": "/d.db", "free_bytes": "7"}),
+    (desk_errors.DeskUnavailable("locked"), "STORE_UNAVAILABLE", {"engine": "sqlite", "retry_after_s": "1.0"}),
+    (desk_errors.DeadLetterNotFound("DL-01"), "DEAD_LETTER_NOT_FOUND", {"dead_letter_id": "DL-01"}),
 ]
 
 
-def test_every_error_of_the_ledger_has_a_row() -> None:
+def test_every_error_has_a_row() -> None:
     """
-    There is no error class of the ledger that a caller would see as INTERNAL.
+    There is no error class of ledger and desk that a call may meet and its caller would see as INTERNAL.
     """
-    assert REFUSALS.keys() == EVERY - AT_START
+    assert REFUSALS.keys() == (EVERY - AT_START) | OF_THE_DESK
     assert {type(error) for error, _, _ in ROWS} == REFUSALS.keys()
 
 
 @pytest.mark.parametrize(("error", "reason", "metadata"), ROWS, ids=lambda value: type(value).__name__)
-def test_what_a_caller_is_told(error: errors.LedgerError, reason: str, metadata: dict[str, str]) -> None:
+def test_what_a_caller_is_told(error: Exception, reason: str, metadata: dict[str, str]) -> None:
     """
     Each error becomes its reason with the data it carries, and says what happened in its own words.
     """

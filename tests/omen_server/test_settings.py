@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from omen_rpc.settings import SettingsRefused, load
+from omen_server.desk.settings import DeskSettings
 from omen_server.ledger.settings import LedgerSettings
 from omen_server.settings import PROGRAM, OmenSettings
 
@@ -20,6 +21,24 @@ def test_defaults_are_the_ledgers_own() -> None:
     Without a word the server gives its ledger the limits that the ledger has by itself.
     """
     assert omen().ledger == LedgerSettings()
+
+
+def test_defaults_are_the_desks_own() -> None:
+    """
+    Without a word the server gives its desk the limits that the desk has by itself.
+    """
+    assert omen().desk == DeskSettings()
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(DeskSettings)])
+def test_every_limit_of_the_desk_can_be_set(field: str) -> None:
+    """
+    Each of the desk's limits has a flag, under its own name or with desk in front.
+    """
+    name = field if field in OmenSettings.model_fields else f"desk_{field}"
+    default = getattr(DeskSettings(), field)
+    other = type(default)(default + (0.5 if isinstance(default, float) else 1))
+    assert getattr(omen(f"--{name.replace('_', '-')}={other}").desk, field) == other
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(LedgerSettings)])
