@@ -1,7 +1,8 @@
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -12,8 +13,8 @@ from omen_rpc.server import Server
 from omen_rpc.settings import Loaded
 from omen_server.activity import Activity
 from omen_server.breaker import Breaker
-from omen_server.desk.desk import Desk
 from omen_server.emitter import Emitter
+from omen_server.hot_path import HotPathView
 from omen_server.index import Index
 from omen_server.index.follower import Follower
 from omen_server.intake.events import Events
@@ -25,10 +26,10 @@ from omen_server.ledger import upkeep
 from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.service import LedgerService
 from omen_server.noting import Notes
-from omen_server.opening import desk_of, index_of, ledger_of, riskcast_of, running
+from omen_server.opening import desk_of, index_of, ledger_of, riskcast_of, tell_end
 from omen_server.operations import Operated, Operations
-from omen_server.pipeline.run import Outcome
 from omen_server.pipeline.ruleset import Ruleset
+from omen_server.pipeline.run import Outcome
 from omen_server.polling import polling
 from omen_server.refusals import REFUSALS
 from omen_server.requeue import Requeue
@@ -44,5 +45,183 @@ OPERATIONS = operations_service_pb2.DESCRIPTOR.services_by_name["OperationsServi
 
 ENGINE = "file ledger"
 LAST_ANSWERS_S = 0.5
+LAST_PUSHES_S = 5.0
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """
+    What answers the calls. It is there before what it answers for is opened, so that probes are answered meanwhile.
+    """
+
+    signals: SignalService
+    ledger: LedgerService
+    operations: Operations
+
+
+async def run(loaded: Loaded[OmenSettings]) -> None:
+    """
+    Serve OMEN until told to stop. The order of this list is the order of starting; draining is its reverse.
+    """
+    settings = loaded.settings
+    services = Services(SignalService(), LedgerService(), Operations())
+    hosted = {SIGNALS: services.signals, LEDGER: services.ledger, OPERATIONS: services.operations}
+    server = Server(PROGRAM.name, loaded, hosted, REFUSALS)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(server.close)
+        await server.open()
+        ledger = await stack.enter_async_context(ledger_of(settings))
+        await stack.enter_async_context(looked_after(ledger, settings, server))
+        await stack.enter_async_context(answering(settings, services, ledger))
+        server.info.paths = {
+            "data_dir": str(settings.data_dir.absolute()),
+            "ledger": ledger.root,
+            "index": settings.index_shown,
+            "desk": str(settings.desk_path.absolute()),
+        }
+        server.info.ledger_id = ledger.identity.ledger_id
+        await server.run(ENGINE)
+
+
+@asynccontextmanager
+async def answering(settings: OmenSettings, services: Services, ledger: Ledger) -> AsyncIterator[None]:
+    """
+    Put together what the services answer from, and begin to follow the ledger.
+    """
+    rules, tail, stats, activity = Ruleset(), Tail(ledger), Stats(utc_now()), Activity()
+    async with AsyncExitStack() as stack:
+        index, follower = await stack.enter_async_context(index_of(settings, ledger, tail))
+        desk = await stack.enter_async_context(desk_of(settings, rules))
+        notes = Notes(follower, desk, stats, activity, utc_now)
+        stack.push_async_callback(notes.close)
+        emitter = await stack.enter_async_context(emitting(settings, ledger, tail, notes))
+        stream = Stream(ledger, tail, index.lookup.first_since, limits=settings.stream)
+        stream.start()
+        stack.push_async_callback(stream.close)
+        keeper = Keeper[Outcome](
+            ledger, tail, index.lookup, lambda: follower.indexed_offset, stats=stats, activity=activity
+        )
+        stack.push_async_callback(keeper.close)
+        kind, ahead_max = settings.ledger_payload, timedelta(seconds=settings.emitted_ahead_max_s)
+        events = Events(keeper, desk, rules, stats, kind=kind, now=utc_now)
+        signals = Signals(keeper, kind, ahead_max, utc_now)
+        queries = Queries(index.lookup, keeper, rules, caught_up(ledger, follower))
+        services.signals.begin(Parts(events, signals, queries, emitter, stream, rules))
+        services.ledger.begin(ledger, emitter.settled if emitter is not None else None)
+        stack.push_async_callback(services.ledger.close)
+        poller = await stack.enter_async_context(polling(settings, events))
+        services.operations.begin(
+            Operated(
+                desk=desk,
+                activity=activity,
+                stats=stats,
+                ledger=ledger,
+                hot_path=emitter.view if emitter is not None else lambda: no_hot_path(ledger),
+                subscribers=stream.subscribers,
+                sources=poller.breakers,
+                requeue=Requeue(desk.dead_letters, events, keeper, index.lookup, emitter),
+                signals_today=emitted_today(index),
+            )
+        )
+        stack.push_async_callback(services.operations.close)
+        yield
+
+
+@asynccontextmanager
+async def emitting(settings: OmenSettings, ledger: Ledger, tail: Tail, notes: Notes) -> AsyncIterator[Emitter | None]:
+    """
+    Push to RiskCast what becomes durable from now on, while the block runs; to nobody when no RiskCast is named.
+
+    Leaving lets the calls in flight end: whoever still waits has an outcome then.
+    """
+    if not settings.riskcast:
+        log.warning("nothing_is_pushed", text="No RiskCast is configured: signals stay in the ledger.")
+        yield None
+        return
+    breaker = Breaker(failures_max=settings.breaker_failures_max, open_s=settings.breaker_open_s)
+    async with riskcast_of(settings) as client:
+        emitter = Emitter(tail, client, await standing(ledger), settings.emitter, told=notes.take, breaker=breaker)
+        pushing = asyncio.create_task(emitter.run(), name="emitter")
+        pushing.add_done_callback(tell_end)
+        try:
+            yield emitter
+        finally:
+            pushing.remove_done_callback(tell_end)
+            await emitter.stop(LAST_PUSHES_S)
+            await asyncio.gather(pushing, return_exceptions=True)
+
+
+def caught_up(ledger: Ledger, follower: Follower) -> Callable[[], Awaitable[None]]:
+    """
+    Return what waits until the index has everything that is durable at the time of the call.
+    """
+
+    async def wait() -> None:
+        await follower.wait_indexed(ledger.durable_offset)
+
+    return wait
+
+
+def emitted_today(index: Index) -> Callable[[], Awaitable[int]]:
+    """
+    Return what counts the signals emitted today, UTC.
+    """
+
+    async def count() -> int:
+        return (await index.lookup.counts(utc_now().date().isoformat())).of_day
+
+    return count
+
+
+def no_hot_path(ledger: Ledger) -> HotPathView:
+    """
+    Return what there is to see where nothing is pushed: everything durable counts as settled.
+    """
+    return HotPathView(Breaker().view(), 0.0, 0, 0, 0, ledger.durable_offset, 0)
+
+
+def utc_now() -> datetime:
+    """
+    Return the time.
+    """
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def looked_after(ledger: Ledger, settings: OmenSettings, server: Server) -> AsyncIterator[None]:
+    """
+    Seal, age and watch the ledger while the block runs. Leaving waits for what is being done: no seal is cut short.
+    """
+
+    def tell_space(full: bool) -> None:
+        if full:
+            server.impair("disk full", [SIGNALS])
+        else:
+            server.mend("disk full")
+
+    stopping = asyncio.Event()
+    poison = asyncio.create_task(end_when_poisoned(ledger, server))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(upkeep.seal_when_due(ledger, settings.seal_interval_s, stopping))
+            tasks.create_task(upkeep.run_lifecycle(ledger, settings.lifecycle_interval_s, stopping))
+            tasks.create_task(upkeep.watch_space(ledger, settings.disk_check_interval_s, stopping, tell_space))
+            try:
+                yield
+            finally:
+                stopping.set()
+    finally:
+        poison.cancel()
+
+
+async def end_when_poisoned(ledger: Ledger, server: Server) -> None:
+    """
+    End the process when the disk has failed under the ledger: nobody knows what it holds until a restart has looked.
+    """
+    failed = await asyncio.shield(ledger.failed)
+    log.critical("ledger_poisoned", text=str(failed), exit_code=FAILED)
+    await server.give_up(LAST_ANSWERS_S)
+    # Nothing is flushed or closed in order: every step of that would trust the disk.
+    os._exit(FAILED)

@@ -7,7 +7,6 @@ import enum
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from grpc import StatusCode
@@ -16,6 +15,7 @@ from omen.v1 import signal_service_pb2 as pb
 from omen_rpc import metrics
 from omen_rpc.errors import CallError, DeadlineExceeded, Reason, clip
 from omen_server.outcomes import Outcome, left
+from omen_server.push_settings import DeliveryLimits
 from omen_server.tail import Committed
 
 # What one attempt brings back for each of its signals, in order. CallError is raised when it failed as a whole.
@@ -45,19 +45,6 @@ class Fate(enum.Enum):
     DUPLICATE = "duplicate"
     REJECT = "reject"
     LEAVE = "leave"
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryLimits:
-    """
-    How often and for how long one call tries.
-    """
-
-    attempts_max: int = 5
-    pause_first_s: float = 0.1
-    pause_max_s: float = 10.0
-    timeout_s: float = 30.0
-    overdue_s: float = 1.0
 
 
 class Delivery:

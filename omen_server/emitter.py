@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
@@ -21,11 +21,13 @@ from omen_client.riskcast import Duplicate, Ingested, RiskCastClient
 from omen_rpc import metrics
 from omen_rpc.errors import CallError
 from omen_server.backpressure import Backpressure
-from omen_server.breaker import Breaker, BreakerState, BreakerView
-from omen_server.delivery import Delivery, DeliveryLimits
+from omen_server.breaker import Breaker, BreakerState
+from omen_server.delivery import Delivery
 from omen_server.guard import Guard, Sleep
+from omen_server.hot_path import HotPathView
 from omen_server.ledger.partition import Gap
 from omen_server.outcomes import Outcome, Outcomes, left
+from omen_server.push_settings import DeliveryLimits, EmitterLimits
 from omen_server.riskcast_watch import watch
 from omen_server.settled import SettledMarks, Standing
 from omen_server.tail import Committed, Tail, last_offset
@@ -44,36 +46,6 @@ UNFORESEEN = left("OMEN failed while it was being pushed")
 CROWDED = left("Too many signals wait to be pushed again")
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class EmitterLimits:
-    """
-    What the hot path may take, and how patient it is.
-    """
-
-    batch_signals_max: int = 100
-    batch_bytes_max: int = 512 << 10
-    calls_max: int = 4
-    queue_signals_max: int = 10_000
-    outcomes_kept_max: int = 32_768
-    delivery: DeliveryLimits = field(default_factory=DeliveryLimits)
-
-
-@dataclass(frozen=True, slots=True)
-class EmitterView:
-    """
-    The hot path as it is now.
-    """
-
-    breaker: BreakerView
-    backpressure_delay_s: float
-    queue_length: int
-    queue_length_max: int
-    calls_in_flight: int
-    settled_offset: int
-    durable_offset: int
-    overflowed: int
 
 
 def nobody(_done: Sequence[tuple[Committed, Outcome]]) -> None:
@@ -198,18 +170,17 @@ class Emitter:
         """
         return self._marks.of(partition)
 
-    def view(self) -> EmitterView:
+    def view(self) -> HotPathView:
         """
         Return the hot path as it is now.
         """
-        return EmitterView(
+        return HotPathView(
             breaker=self._guard.breaker,
             backpressure_delay_s=self._guard.delay_s,
             queue_length=self._backlog() + len(self._waiting.again),
             queue_length_max=self._limits.queue_signals_max,
             calls_in_flight=len(self._calls),
             settled_offset=self._marks.offset,
-            durable_offset=self._tail.durable_offset,
             overflowed=self._overflowed,
         )
 

@@ -4,8 +4,9 @@ Opening what the server stands on, and saying in words why it cannot.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import structlog
 
@@ -82,7 +83,7 @@ async def index_of(settings: OmenSettings, ledger: Ledger, tail: Tail) -> AsyncI
             await follower.catch_up()
         except IndexFault as error:
             raise SettingsRefused(f"--index: {error}") from None
-        async with running(follower.run()):
+        async with running("index", follower.run()):
             yield index, follower
 
 
@@ -119,13 +120,23 @@ async def riskcast_of(settings: OmenSettings) -> AsyncIterator[RiskCastClient]:
 
 
 @asynccontextmanager
-async def running(work: "asyncio.Future[None]") -> AsyncIterator[None]:
+async def running(name: str, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """
-    Run *work* while the block does.
+    Run *work* while the block does. It goes on for ever by itself; that it ended all the same is told aloud.
     """
-    task = asyncio.ensure_future(work)
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(tell_end)
     try:
         yield
     finally:
+        task.remove_done_callback(tell_end)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def tell_end(task: "asyncio.Task[None]") -> None:
+    """
+    Log that something stopped which the server needs.
+    """
+    error = None if task.cancelled() else task.exception()
+    log.critical("task_ended", task=task.get_name(), exc_info=error)

@@ -20,9 +20,9 @@ from omen_server import operations_messages as messages
 from omen_server.activity import Activity
 from omen_server.breaker import BreakerView
 from omen_server.desk.desk import Desk
+from omen_server.hot_path import HotPathView
 from omen_server.ledger.ledger import Ledger
 from omen_server.ledger_size import LedgerSize
-from omen_server.operations_messages import HotPathView
 from omen_server.stats import Stats
 
 PAGE_SIZE, PAGE_SIZE_MAX = 100, 500

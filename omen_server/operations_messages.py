@@ -3,7 +3,6 @@ What the server knows, as OperationsService tells it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -14,6 +13,7 @@ from omen_rpc.paging import ITEMS_BYTES_MAX, item_bytes
 from omen_server.activity import Happening
 from omen_server.breaker import BreakerState, BreakerView
 from omen_server.desk.dead_letters import DeadLetter
+from omen_server.hot_path import HotPathView
 
 RISKCAST = "riskcast"
 STATES = {
@@ -23,21 +23,6 @@ STATES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class HotPathView:
-    """
-    The hot path as it is now.
-    """
-
-    riskcast: BreakerView
-    backpressure_delay_s: float
-    queue_length: int
-    queue_length_max: int
-    calls_in_flight: int
-    settled_offset: int
-    overflowed: int
-
-
 def hot_path_message(
     view: HotPathView, sources: Mapping[str, BreakerView], durable_offset: int, now: datetime
 ) -> pb.GetHotPathResponse:
@@ -45,7 +30,7 @@ def hot_path_message(
     Return the hot path, and the breakers towards the sources by name.
     """
     return pb.GetHotPathResponse(
-        riskcast=breaker_message(RISKCAST, view.riskcast, now),
+        riskcast=breaker_message(RISKCAST, view.breaker, now),
         sources=[breaker_message(name, sources[name], now) for name in sorted(sources)],
         backpressure_delay=duration(view.backpressure_delay_s),
         queue_length=view.queue_length,

@@ -1,11 +1,14 @@
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from omen_rpc.settings import Program, ServerSettings
 from omen_server.desk.settings import DeskSettings
 from omen_server.ledger.settings import LedgerSettings
+from omen_server.push_settings import DeliveryLimits, EmitterLimits
+from omen_server.stream.limits import Limits as StreamLimits
 
 PROGRAM = Program(
     name="omen-server",
@@ -21,7 +24,7 @@ class OmenSettings(ServerSettings):
     """
 
     data_dir: Path = Field(Path(".omen"), description="Where the ledger, the index and the dead letters lie.")
-    riskcast: str = Field("127.0.0.1:50052", description="RiskCast's address.")
+    riskcast: str = Field("127.0.0.1:50052", description="RiskCast's address; empty: nothing is pushed.")
     index: str | None = Field(
         None,
         description="The signal index: sqlite:///PATH or postgresql://…; DATA_DIR/index.db by default.",
@@ -87,6 +90,32 @@ class OmenSettings(ServerSettings):
     desk_busy_timeout_ms: int = Field(
         10_000, ge=1, le=600_000, description="How long the desk waits for a lock that somebody else holds on it."
     )
+    push_batch_signals_max: int = Field(100, ge=1, le=500, description="The most signals in one call to RiskCast.")
+    push_batch_bytes_max: int = Field(
+        512 << 10, ge=1 << 10, le=1 << 20, description="The most bytes in one call to RiskCast."
+    )
+    push_calls_max: int = Field(4, ge=1, le=64, description="Calls to RiskCast in flight at once.")
+    push_queue_signals_max: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Signals that may wait for RiskCast; the oldest go to reconciling.",
+    )
+    push_attempts_max: int = Field(5, ge=1, le=20, description="Attempts of one call to RiskCast.")
+    push_pause_first_s: float = Field(0.1, gt=0, le=60, description="The pause after the first attempt; it doubles.")
+    push_pause_max_s: float = Field(10.0, gt=0, le=600, description="The longest pause between two attempts.")
+    push_timeout_s: float = Field(30.0, gt=0, le=600, description="How long one attempt may take.")
+    breaker_failures_max: int = Field(5, ge=1, le=1000, description="Failed calls in a row that open the breaker.")
+    breaker_open_s: float = Field(30.0, gt=0, le=3600, description="How long an open breaker lets no call through.")
+    subscribers_ring_signals_max: int = Field(
+        8192, ge=100, le=1_000_000, description="Newest signals kept in memory for subscribers."
+    )
+    subscribers_ring_bytes_max: int = Field(
+        32 << 20, ge=1 << 20, le=1 << 32, description="Bytes of them kept in memory for subscribers."
+    )
+    poll_contact: str = Field(
+        "", description="An address or URL that sources may write to; needed with --poll, some refuse without."
+    )
     poll: str = Field("", description="Sources to poll and how often, such as polymarket=60,nws=300.")
     tls_ca: Path | None = Field(None, description="The CA that RiskCast's certificate must be of, PEM.")
     tls_client_cert: Path | None = Field(None, description="The certificate shown to RiskCast, PEM.")
@@ -122,6 +151,48 @@ class OmenSettings(ServerSettings):
             flush_interval_s=self.desk_flush_interval_s,
             waiting_max=self.desk_waiting_max,
             busy_timeout_ms=self.desk_busy_timeout_ms,
+        )
+
+    @property
+    def index_url(self) -> str:
+        """
+        Where the index lies.
+        """
+        return self.index or f"sqlite:///{self.data_dir.absolute()}/index.db"
+
+    @property
+    def index_shown(self) -> str:
+        """
+        Where the index lies, without the password that may be in its URL.
+        """
+        parts = urlsplit(self.index_url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+    @property
+    def stream(self) -> StreamLimits:
+        """
+        What subscribers share.
+        """
+        return StreamLimits(
+            ring_records_max=self.subscribers_ring_signals_max, ring_bytes_max=self.subscribers_ring_bytes_max
+        )
+
+    @property
+    def emitter(self) -> EmitterLimits:
+        """
+        The hot path's own limits.
+        """
+        return EmitterLimits(
+            batch_signals_max=self.push_batch_signals_max,
+            batch_bytes_max=self.push_batch_bytes_max,
+            calls_max=self.push_calls_max,
+            queue_signals_max=self.push_queue_signals_max,
+            delivery=DeliveryLimits(
+                attempts_max=self.push_attempts_max,
+                pause_first_s=self.push_pause_first_s,
+                pause_max_s=self.push_pause_max_s,
+                timeout_s=self.push_timeout_s,
+            ),
         )
 
     @property

@@ -129,9 +129,9 @@ async def served(
     Serve the ledger in *place* on a loopback port while the block runs.
     """
     clock = clock or Clock()
-    service = LedgerService(settled)
+    service = LedgerService()
     async with opened(place, clock, disk, **limits) as ledger:
-        service.begin(ledger)
+        service.begin(ledger, settled)
         async with (
             hosted(service, service=LEDGER, translate=REFUSALS) as server,
             channel_to(str(server.address)) as channel,

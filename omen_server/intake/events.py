@@ -103,6 +103,7 @@ class Events:
             found = self._judged(readings, snapshot, explain=explain)
         if keep:
             await self._remember(readings, found, as_of)
+            self._stats.processed(sum(isinstance(got, Outcome) for got in found))
         judged: list[Judged] = []
         for raw, got in zip(raws, found, strict=True):
             judged.append(await self._bury(raw, got, keep=keep) if isinstance(got, Exception) else got)
@@ -162,10 +163,9 @@ class Events:
         )
 
     def _count(self, results: Sequence[Result[Outcome]]) -> None:
+        self._stats.cached(sum(isinstance(result, Kept) and result.cached for result in results))
         for result in results:
-            if isinstance(result, Kept):
-                self._stats.kept(cached=result.cached)
-            elif isinstance(result, Outcome):
+            if isinstance(result, Outcome):
                 self._stats.filtered(result.rejected_by)
 
     def _draft(self, outcome: Outcome, trace_parent: str) -> Draft | Outcome | CallError:

@@ -15,10 +15,12 @@ from omen.v1.signal_pb2 import SignalEvent
 from omen.v1.signal_service_pb2 import EmitStatus
 from omen_rpc.errors import Reason, fault
 from omen_rpc.signal_codec import Prepared
+from omen_server.activity import Activity
 from omen_server.index import Known, Lookup, Wanted
 from omen_server.ledger.entry import Entry
 from omen_server.ledger.errors import LedgerError, LedgerWriteError
 from omen_server.ledger.ledger import Ledger
+from omen_server.stats import Stats
 from omen_server.tail import Committed, Tail, decoded, stamped
 
 Told = TypeVar("Told")
@@ -64,12 +66,17 @@ class Keeper(Generic[Told]):
         tail: Tail,
         lookup: Lookup,
         indexed_offset: Callable[[], int],
+        *,
+        stats: Stats,
+        activity: Activity,
         unindexed_max: int = UNINDEXED_MAX,
     ) -> None:
         self._ledger = ledger
         self._tail = tail
         self._lookup = lookup
         self._indexed_offset = indexed_offset
+        self._stats = stats
+        self._activity = activity
         self._unindexed_max = unindexed_max
         # Up to here the index is relied on. It falls behind that only when it has to be made anew.
         self._relied_on = indexed_offset()
@@ -208,11 +215,25 @@ class Keeper(Generic[Told]):
             for draft, position in zip(drafts.values(), positions, strict=False)
         ]
         self._tail.offer(items)
+        self._tell(items, len(drafts))
         for each, item in zip(drafts, items, strict=False):
             self._unindexed[each] = known_of(item)
             self._order.append((item.offset, each))
             results[each] = Kept(item)
         return results
+
+    def _tell(self, items: Sequence[Committed], wanted: int) -> None:
+        """
+        Count what was appended and what was not, and note it where people look.
+        """
+        self._stats.appended(len(items))
+        if len(items) < wanted:
+            self._stats.not_appended(wanted - len(items))
+        if items:
+            last, title = items[-1].position, items[-1].event.signal.title
+            text = f"{len(items)} signals are durable." if len(items) > 1 else f"“{title}” is durable."
+            signal_id = items[-1].event.signal_id if len(items) == 1 else ""
+            self._activity.tell("emitted", text, signal_id=signal_id, partition=last.partition)
 
 
 def emitted_at_of(event: SignalEvent) -> datetime:

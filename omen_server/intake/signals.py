@@ -5,7 +5,7 @@ Ready signals on their way in: checked, given their envelope, and nothing about 
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NoReturn, TypeAlias
+from typing import TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -17,7 +17,7 @@ from omen_rpc.signal_rules import INPUT_HASH, check_shape, check_signal, check_t
 from omen_server import identity
 from omen_server.index import Wanted
 from omen_server.intake.keeping import Draft, Keeper, Result
-from omen_server.pipeline.run import SCHEMA_VERSION
+from omen_server.pipeline.run import SCHEMA_VERSION, Outcome
 
 Item: TypeAlias = pb.EmitSignalRequest | pb.EmitSignalItem
 # So many drafts take a thread: they would hold up everybody for milliseconds.
@@ -31,7 +31,7 @@ class Signals:
 
     def __init__(
         self,
-        keeper: Keeper[NoReturn],
+        keeper: Keeper[Outcome],
         kind: PayloadKind,
         ahead_max: timedelta,
         now: Callable[[], datetime],
@@ -41,7 +41,7 @@ class Signals:
         self._ahead_max = ahead_max
         self._now = now
 
-    async def emit(self, items: Sequence[Item], paths: Sequence[str], trace_parent: str) -> list[Result[NoReturn]]:
+    async def emit(self, items: Sequence[Item], paths: Sequence[str], trace_parent: str) -> list[Result[Outcome]]:
         """
         Keep each signal and return what became of it, in order; *paths* lead to the items in the request.
         """

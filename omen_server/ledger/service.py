@@ -54,22 +54,23 @@ log = structlog.get_logger()
 class LedgerService(LedgerServiceServicer):
     """
     Answers for the ledger it was given by `begin`. The gate lets no call in before that.
-
-    *settled* says how far the hot path is; without one everything durable counts as settled, as nothing is pushed.
     """
 
-    def __init__(self, settled: Settled | None = None) -> None:
-        self._settled = settled or self._durable
+    def __init__(self) -> None:
+        self._settled: Settled = self._durable
         self._alarm = Alarm()
         self._audits = asyncio.Semaphore(AUDITS_MAX)
         self._works: set[asyncio.Task[Any]] = set()
         self._ledger: Ledger
 
-    def begin(self, ledger: Ledger) -> None:
+    def begin(self, ledger: Ledger, settled: Settled | None = None) -> None:
         """
         Answer for *ledger* from now on.
+
+        *settled* says how far the hot path is; without one everything durable counts as settled, as nothing is pushed.
         """
         self._ledger = ledger
+        self._settled = settled or self._durable
         for gap in ledger.recovered.skipped:
             self._alarm.gap(gap)
 

@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
+from itertools import count
 from time import monotonic
 from typing import Any
 
@@ -48,7 +49,8 @@ class Stream:
         self.hub = Hub(tail, cursors, limits)
         self._starts = Starts(ledger, tail, cursors, first_since, readers)
         self._source = Source(ledger, self.hub, cursors, readers, now, clock)
-        self._subscribers: set[Subscriber] = set()
+        self._numbers = count(1)
+        self._subscribers: dict[int, Subscriber] = {}
 
     def start(self) -> None:
         """
@@ -74,7 +76,8 @@ class Stream:
         call = CURRENT.get(None)
         principal = call.principal.name if call is not None and call.principal is not None else ""
         subscriber = Subscriber(self._source, wish, place, peer=context.peer(), principal=principal)
-        self._subscribers.add(subscriber)
+        number = next(self._numbers)
+        self._subscribers[number] = subscriber
         try:
             async with aclosing(subscriber.frames()) as frames:
                 async for frame in frames:
@@ -85,17 +88,16 @@ class Stream:
                     if call is not None:
                         call.cursor = frame.cursor
         finally:
-            self._subscribers.discard(subscriber)
+            del self._subscribers[number]
 
-    def subscribers(self) -> list[operations_pb.Subscriber]:
+    def subscribers(self) -> dict[int, operations_pb.Subscriber]:
         """
-        Return who is subscribed and how far each is, the slowest first.
+        Return who is subscribed and how far each is, by numbers that grow with time.
         """
-        slowest_first = sorted(self._subscribers, key=lambda each: each.offset)
-        return [each.described() for each in slowest_first]
+        return {number: each.described() for number, each in self._subscribers.items()}
 
     def _count(self, *, live: bool) -> int:
-        return sum(each.live == live for each in self._subscribers)
+        return sum(each.live == live for each in self._subscribers.values())
 
     def _lag_records(self) -> int:
-        return max((each.lag_records() for each in self._subscribers), default=0)
+        return max((each.lag_records() for each in self._subscribers.values()), default=0)

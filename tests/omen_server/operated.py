@@ -15,9 +15,9 @@ from omen_server.activity import Activity
 from omen_server.breaker import BreakerState, BreakerView
 from omen_server.desk.dead_letters import Failure, of_signal
 from omen_server.desk.desk import Desk
+from omen_server.hot_path import HotPathView
 from omen_server.ledger.ledger import Ledger
 from omen_server.operations import Operated, Operations, Requeued
-from omen_server.operations_messages import HotPathView
 from omen_server.refusals import REFUSALS
 from omen_server.stats import Stats
 from tests.hosting import channel_to, hosted

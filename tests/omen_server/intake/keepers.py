@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, Never
 
 from omen_rpc.signal_codec import digest_and_prepare
+from omen_server.activity import Activity
 from omen_server.index import Index, Wanted, open_index
 from omen_server.index.follower import Follower
 from omen_server.intake.keeping import Draft, Keeper, Kept, Result
 from omen_server.ledger.durable import Disk
 from omen_server.ledger.ledger import Ledger
+from omen_server.stats import Stats
 from omen_server.tail import Tail
 from tests.ledgers import NOON, event, opened
 
@@ -45,7 +47,10 @@ async def kit(place: Path, disk: Disk | None = None, *, follows: bool = True, **
         tail = Tail(ledger)
         follower = Follower(ledger.identity, tail, index)
         await follower.catch_up()
-        keeper: Keeper[Never] = Keeper(ledger, tail, index.lookup, lambda: follower.indexed_offset, **limits)
+        stats, activity = Stats(NOON), Activity()
+        keeper: Keeper[Never] = Keeper(
+            ledger, tail, index.lookup, lambda: follower.indexed_offset, stats=stats, activity=activity, **limits
+        )
         following = asyncio.create_task(follower.run()) if follows else None
         try:
             yield Kit(ledger, tail, index, follower, keeper)

@@ -178,7 +178,7 @@ async def test_ring_smaller_than_the_burst(tmp_path: Path) -> None:
             "fell_behind",
             "caught_up",
         ]
-        (described,) = at.stream.subscribers()
+        (described,) = at.stream.subscribers().values()
         assert (described.fell_behind, described.live, described.lag_records) == (1, True, 0)
 
 

@@ -1,0 +1,61 @@
+"""
+The poller as the server runs it: what sources tell goes the same way as what callers submit.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+
+from omen.v1.signal_pb2 import RawSignalEvent
+from omen_rpc.errors import CallError
+from omen_rpc.settings import SettingsRefused
+from omen_server.fetch import Fetcher
+from omen_server.intake.events import Events
+from omen_server.ledger.errors import LedgerError
+from omen_server.opening import running
+from omen_server.pipeline.sources import SOURCES
+from omen_server.poller import Poller, PollRefused, parse_poll
+from omen_server.settings import OmenSettings
+
+NOBODY = "nobody"  # Is never sent: what has no address of its own is not fetched.
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def polling(settings: OmenSettings, events: Events) -> AsyncIterator[Poller]:
+    """
+    Poll what the settings name while the block runs.
+    """
+    try:
+        intervals = parse_poll(settings.poll)
+        fetcher = Fetcher(settings.poll_contact or NOBODY)
+    except (PollRefused, ValueError) as error:
+        raise SettingsRefused(f"--poll: {error}") from None
+    if not settings.poll_contact and any(SOURCES[name].urls for name in intervals):
+        text = "sources want somebody to write to; add --poll-contact with an address or URL of yours."
+        raise SettingsRefused(f"--poll: {text}")
+    poller = Poller(intervals, submitting(events), fetcher.fetch)
+    async with running("poller", poller.run()):
+        yield poller
+
+
+def submitting(events: Events) -> Callable[[Sequence[RawSignalEvent]], Awaitable[object]]:
+    """
+    Return what takes a source's events in, and raises when the ledger does not: they are asked for again then.
+    """
+
+    async def submit(batch: Sequence[RawSignalEvent]) -> None:
+        refused = 0
+        for result, _ in await events.submit(batch, ""):
+            if isinstance(result, LedgerError):
+                raise result
+            if isinstance(result, CallError) and result.retryable:
+                raise result
+            # A bug has made a dead letter of the event already; what has a wrong shape would have it again.
+            refused += isinstance(result, Exception)
+        if refused:
+            log.warning("source_events_refused", source=batch[0].source, count=refused)
+
+    return submit
