@@ -164,6 +164,13 @@ class Emitter:
             self._stirred.set()
         return await asyncio.shield(waiting)
 
+    @property
+    def delay_s(self) -> float:
+        """
+        How long backpressure puts the next call off.
+        """
+        return self._guard.delay_s
+
     def settled(self, partition: str) -> tuple[int, int]:
         """
         Return how far the hot path has settled a partition (position) and the whole ledger (offset).

@@ -37,6 +37,9 @@ async def polling(settings: OmenSettings, events: Events) -> AsyncIterator[Polle
         text = "sources want somebody to write to; add --poll-contact with an address or URL of yours."
         raise SettingsRefused(f"--poll: {text}")
     poller = Poller(intervals, submitting(events), fetcher.fetch)
+    if not intervals:
+        yield poller
+        return
     async with running("poller", poller.run()):
         yield poller
 

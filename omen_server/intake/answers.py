@@ -51,7 +51,9 @@ async def outcomes(emitter: Emitter | None, kept: Sequence[Kept], wait_s: float 
         if each.item.offset not in known
     }
     if waited:
-        _, late = await asyncio.wait(waited.values(), timeout=wait_s)
+        # Nobody waits for a push that cannot begin before the waiting is over.
+        patience = wait_s if emitter.delay_s < wait_s else 0.0
+        _, late = await asyncio.wait(waited.values(), timeout=patience)
         for task in late:
             task.cancel()
         for offset, task in waited.items():

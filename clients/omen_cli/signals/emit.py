@@ -22,7 +22,9 @@ EXAMPLE = {
 
 
 async def emit(
-    file: Annotated[str, Parameter(help="Lines of JSON, one signal each; - for stdin.")] = STDIN,
+    file: Annotated[
+        str, Parameter(allow_leading_hyphen=True, help="Lines of JSON, one signal each; - for stdin.")
+    ] = STDIN,
     *,
     example: Annotated[bool, Parameter(negative="", help="Emit one made-up signal instead of reading any.")] = False,
     ledger_only: Annotated[bool, Parameter(negative="", help="Do not wait for RiskCast.")] = False,

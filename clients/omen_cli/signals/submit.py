@@ -22,7 +22,10 @@ BODY_BYTES_MAX = 64 << 20
 
 async def submit(
     file: Annotated[
-        str, Parameter(help="Lines of JSON, one raw event each, or a source's answer; - for stdin.")
+        str,
+        Parameter(
+            allow_leading_hyphen=True, help="Lines of JSON, one raw event each, or a source's answer; - for stdin."
+        ),
     ] = STDIN,
     *,
     source: Annotated[str | None, Parameter(help="Read the file as this source's answer, such as polymarket.")] = None,
