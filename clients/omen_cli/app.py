@@ -45,6 +45,8 @@ VERBS = {  # verb → where it is; the order is the order of the help; two words
     "index rebuild": "omen_cli.index.rebuild:rebuild",
     "bench ledger": "omen_cli.bench.ledger:ledger",
     "bench ingest": "omen_cli.bench.ingest:ingest",
+    "bench emit": "omen_cli.bench.emit:emit",
+    "bench e2e": "omen_cli.bench.emit:e2e",
     "explain": "omen_cli.explain:explain",
     "version": "omen_cli.version:version",
 }
