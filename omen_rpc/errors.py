@@ -15,9 +15,9 @@ from omen_rpc.violation import Violation
 
 # `Violation` is imported from here, too: it is part of what an error tells.
 __all__ = [
-    "CLASSES", "AlreadyExists", "CallError", "DataLoss", "DeadlineExceeded", "Exhausted", "InvalidRequest",
-    "NotAllowed", "NotFound", "OutOfRange", "PreconditionFailed", "Reason", "Unavailable", "Violation", "clip", "fault",
-    "invalid_fields", "item_error",
+    "CLASSES", "MESSAGE_BYTES_MAX", "AlreadyExists", "CallError", "DataLoss", "DeadlineExceeded", "Exhausted",
+    "InvalidRequest", "NotAllowed", "NotFound", "OutOfRange", "PreconditionFailed", "Reason", "Unavailable",
+    "Violation", "clip", "fault", "invalid_fields", "item_error",
 ]  # fmt: skip
 
 MESSAGE_BYTES_MAX = 1000

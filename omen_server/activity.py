@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 
+from omen_rpc.errors import clip
+
 ACTIVITY_MAX = 1_000
-TEXT_CHARS_MAX = 500
+TEXT_BYTES_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Activity:
         Note that something happened now.
         """
         self._last += 1
-        self._ring.append(Happening(self._last, self._now(), kind, text[:TEXT_CHARS_MAX], signal_id, partition))
+        self._ring.append(Happening(self._last, self._now(), kind, clip(text, TEXT_BYTES_MAX), signal_id, partition))
 
     def page(self, before_number: int, count_max: int) -> list[Happening]:
         """

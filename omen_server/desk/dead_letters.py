@@ -17,6 +17,7 @@ import structlog
 
 from omen.v1.signal_pb2 import RawSignalEvent
 from omen_rpc import metrics
+from omen_rpc.errors import MESSAGE_BYTES_MAX, clip
 from omen_server import identity
 from omen_server.desk.connection import free_bytes
 from omen_server.desk.errors import DeadLetterNotFound, DeadLettersFull
@@ -28,7 +29,6 @@ from omen_server.pipeline.attribute import ns_of_moment
 Stage: TypeAlias = Literal["pipeline", "hot_path"]
 
 IDS_BATCH: Final = 500
-MESSAGE_CHARS_MAX: Final = 1_000
 
 _ID: Final = re.compile(r"DL-([0-9A-F]{10})", re.ASCII)
 _AGAIN: Final = """
@@ -69,7 +69,7 @@ def of_event(raw: RawSignalEvent, reason: str, message: str) -> Failure:
     Return that a raw event failed in the pipeline.
     """
     return Failure(
-        "pipeline", identity.input_event_hash(raw), raw.SerializeToString(), 0, reason, message[:MESSAGE_CHARS_MAX]
+        "pipeline", identity.input_event_hash(raw), raw.SerializeToString(), 0, reason, clip(message, MESSAGE_BYTES_MAX)
     )
 
 
@@ -77,7 +77,7 @@ def of_signal(signal_id: str, offset: int, reason: str, message: str) -> Failure
     """
     Return that RiskCast refuses a signal for good. The ledger has it, at *offset*.
     """
-    return Failure("hot_path", signal_id, b"", offset, reason, message[:MESSAGE_CHARS_MAX])
+    return Failure("hot_path", signal_id, b"", offset, reason, clip(message, MESSAGE_BYTES_MAX))
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,10 +52,11 @@ async def open_desk(
             except BaseException:
                 await connection.close()
                 raise
-        reader = Reader(path, settings)
-        stack.push_async_callback(reader.close)
         writer = Writer(connection, path, settings)
         stack.push_async_callback(writer.close)
+        # Closed before the writer, so that nobody keeps the log from being moved into the database.
+        reader = Reader(path, settings)
+        stack.push_async_callback(reader.close)
         desk = Desk(
             DeadLetters(writer, reader, path, settings),
             Rejected(writer, reader, settings),

@@ -145,8 +145,7 @@ class Peers:
         domains: Counter[tuple[str, str]] = Counter()
         ranked = []
         for is_twin, alike, peer in told:
-            first_of_voice = not voices[peer.voice] or peer is original
-            rank = 0 if first_of_voice else 1 + domains[peer.voice, peer.domain]
+            rank = 1 + domains[peer.voice, peer.domain] if voices[peer.voice] else 0
             ranked.append((rank, is_twin, alike, peer))
             voices[peer.voice] += 1
             domains[peer.voice, peer.domain] += 1

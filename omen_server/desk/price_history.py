@@ -22,6 +22,8 @@ from omen_server.pipeline.history import AGE_S_MAX, History, Point, Series, boun
 
 # Twice the largest batch; a series of 1,000 points takes 100 KB here.
 CACHE_SERIES_MAX: Final = 1_024
+# What was observed later than that is no history, whoever says so.
+AHEAD_NS_MAX: Final = 3_600 * SECOND_NS
 SWEEP_INTERVAL_NS: Final = 600 * SECOND_NS
 POINT: Final = struct.Struct("<qd")
 
@@ -61,12 +63,17 @@ class PriceHistory:
 
     async def extend(self, events: Sequence[RawSignalEvent], now: datetime) -> None:
         """
-        Put the events' prices into their series. What says no price, or what was seen before, adds nothing.
+        Put the events' prices into their series. What says no price, was seen before, or is yet to come
+        adds nothing.
         """
-        points = [(key_of(raw), point) for raw in events if (point := point_of(raw)) is not None]
+        now_ns = ns_of_moment(now)
+        points = [
+            (key_of(raw), point)
+            for raw in events
+            if (point := point_of(raw)) is not None and point.observed_ns <= now_ns + AHEAD_NS_MAX
+        ]
         await self._have(sorted({key for key, _ in points}))
         # From here on nobody else runs: what was fetched is changed in one go.
-        now_ns = ns_of_moment(now)
         self._now_ns = max(self._now_ns, now_ns)
         for key, point in points:
             before = self._at_hand(key)

@@ -81,7 +81,7 @@ class Rejected:
 
     def _take(self) -> Iterator[tuple[str, Rows]]:
         if self._unwritten:
-            rows = [row for row in self._unwritten if row[0] > self._gone]
+            rows = list(self._unwritten)
             self._unwritten.clear()
             yield _INSERT, rows
             yield _DELETE, [(self._gone,)]

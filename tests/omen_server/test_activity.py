@@ -36,4 +36,4 @@ def test_ring_is_bounded() -> None:
     assert [each.number for each in activity.page(0, 10)] == [10, 9, 8]
     assert [each.number for each in activity.page(9, 10)] == [8]
     assert activity.page(5, 10) == []
-    assert len(activity.page(0, 1)[0].text) == 500
+    assert len(activity.page(0, 1)[0].text.encode()) <= 500

@@ -21,10 +21,10 @@ class Monotonic:
 
 async def test_records_are_exact_and_bytes_are_looked_at(tmp_path: Path) -> None:
     """
-    Appended records count at once, bytes after the next look; a seal changes neither of what is there.
+    Appended records count at once, bytes after the next look; a seal changes nothing, compressing does.
     """
     clock, monotonic = Clock(), Monotonic()
-    async with opened(tmp_path, clock) as ledger:
+    async with opened(tmp_path, clock, hot_days=0.0) as ledger:
         size = LedgerSize(ledger, interval_s=5.0, monotonic=monotonic)
         assert await size() == (0, 0)
         await ledger.append(entries(range(1, 6)))
@@ -37,6 +37,13 @@ async def test_records_are_exact_and_bytes_are_looked_at(tmp_path: Path) -> None
         await ledger.seal(DAY)
         monotonic.at_s = 10.0
         assert await size() == (5, (await ledger.partition(DAY)).size_bytes)
+        sealed = await size()
+        assert [step.partition for step in await ledger.run_lifecycle(dry_run=False)] == [DAY]
+        monotonic.at_s = 12.5
+        assert await size() == sealed
+        monotonic.at_s = 17.5
+        compressed = await size()
+        assert compressed == (5, (await ledger.partition(DAY)).size_bytes) != sealed
         await ledger.append(entries(range(6, 8)))
-        monotonic.at_s = 15.0
+        monotonic.at_s = 25.0
         assert (await size())[0] == 7

@@ -181,6 +181,17 @@ async def test_unknown_ids(tmp_path: Path, unknown: str) -> None:
     assert caught.value.dead_letter_id == unknown
 
 
+async def test_odd_messages_are_kept(tmp_path: Path) -> None:
+    """
+    A message that UTF-8 cannot say, or that is endless, is kept as far as it can be told.
+    """
+    async with desk_in(tmp_path) as desk:
+        await desk.dead_letters.keep([of_event(market(), "INTERNAL", "\ud800" + "ü" * 2_000)], NOW)
+        [letter] = await desk.dead_letters.page(0, 1)
+    assert letter.message.startswith("?ü")
+    assert len(letter.message.encode()) <= 1_000
+
+
 async def test_group_shares_a_transaction(tmp_path: Path) -> None:
     """
     Whoever keeps at the same time gets an id of its own, and a caller that goes away takes nobody's letter along.

@@ -192,6 +192,34 @@ async def test_few_are_handed_out(tmp_path: Path, batch_max: int) -> None:
     assert len({peer.voice for peer in found}) == min(batch_max, 2)
 
 
+async def test_original_and_other_voices_come_first(tmp_path: Path) -> None:
+    """
+    The article that one repeats is handed out before any that is closer, and one of each voice before any second.
+    """
+    words = SUEZ.split()
+    original = article(" ".join(words[:-1]), "a0", age_s=120)
+    async with desk_in(tmp_path, peers_batch_max=1) as desk:
+        keep(desk, original, *(article(SUEZ, f"a{at}", age_s=-at) for at in range(1, 9)))
+        assert around(desk, article(SUEZ, "me")) == [peer_of(original, RULES)]
+    async with desk_in(tmp_path) as desk:
+        others = (article(f"{SUEZ} says daily number {at}", f"b{at}", domain=f"d{at}.example") for at in range(40))
+        keep(
+            desk,
+            *others,
+            event("usgs", "Suez Canal closed after an earthquake and a container fire", source_event_id="q"),
+        )
+        assert {peer.voice for peer in around(desk, report(SUEZ))} == {"gdelt", "usgs"}
+
+
+async def test_article_is_not_its_own_witness(tmp_path: Path) -> None:
+    """
+    An article polled again is not judged with its earlier self.
+    """
+    async with desk_in(tmp_path) as desk:
+        keep(desk, article(SUEZ, "a1", age_s=60))
+        assert around(desk, article(SUEZ, "a1")) == []
+
+
 async def test_golden_batch_stays_with_itself(tmp_path: Path) -> None:
     """
     Events that are kept and submitted once more are judged as the first time: nobody witnesses for himself.

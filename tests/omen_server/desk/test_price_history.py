@@ -75,6 +75,18 @@ async def test_old_points_are_not_told(tmp_path: Path) -> None:
         assert dict(await desk.history.load([KEY], NOW + timedelta(hours=168, seconds=1))) == {}
 
 
+@pytest.mark.parametrize("seconds", [-62_135_596_800, 253_402_300_799])
+async def test_impossible_times_add_nothing(tmp_path: Path, seconds: int) -> None:
+    """
+    The first and the last moment of the calendar, which no column of nanoseconds can hold, are no points.
+    """
+    raw = priced(0.7)
+    raw.observed_at.seconds = seconds
+    async with desk_in(tmp_path) as desk:
+        await desk.history.extend([raw, priced(0.6, name="other")], NOW)
+        assert await rows(desk) == ["polymarket/other"]
+
+
 async def test_series_are_swept(tmp_path: Path) -> None:
     """
     Series that nobody told of for seven days go, and of too many those that were seen last stay.
