@@ -1,5 +1,6 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from typing import Literal
 
 from omen.v1 import ledger_service_pb2 as pb
@@ -7,6 +8,7 @@ from omen.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from omen.v1.position_pb2 import BlockFingerprint, LedgerGap
 from omen.v1.signal_pb2 import SignalEvent
 from omen_client.server import ServerClient
+from omen_client.stream import SignalStream, request_of
 from omen_rpc.channel import TIMEOUT_S, ClientFiles
 
 FILTERS = {
@@ -32,6 +34,35 @@ class OmenClient(ServerClient):
         super().__init__(address, api_key=api_key, tls=tls, timeout_s=timeout_s)
         self._ledger = LedgerServiceStub(self.connection.calls)
         self._ledger_streams = LedgerServiceStub(self.connection.subscriptions)
+
+    def stream(
+        self,
+        *,
+        after_cursor: str = "",
+        from_beginning: bool = False,
+        since: datetime | None = None,
+        categories: Sequence[int] = (),
+        partitions: Sequence[str] = (),
+        min_confidence_score: float | None = None,
+        heartbeat_s: float | None = None,
+        max_batch: int = 0,
+    ) -> SignalStream:
+        """
+        Return the signals after a cursor, since a time, from the beginning or from now on, and then those that come.
+
+        ``async for item in omen.stream(after_cursor=kept): …``; it connects again by itself.
+        """
+        request = request_of(
+            after_cursor=after_cursor,
+            from_beginning=from_beginning,
+            since=since,
+            categories=categories,
+            partitions=partitions,
+            min_confidence_score=min_confidence_score,
+            heartbeat_s=heartbeat_s,
+            max_batch=max_batch,
+        )
+        return SignalStream(self.connection, request)
 
     async def partitions(
         self,

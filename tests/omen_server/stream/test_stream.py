@@ -186,10 +186,11 @@ async def test_gaps_are_told_whatever_the_filter(tmp_path: Path) -> None:
     """
     Lost offsets come as a gap with the cursor behind them, also where the filter leaves all signals out.
     """
-    async with streaming(tmp_path, window=1) as at:
+    async with streaming(tmp_path) as at:
         await at.append(range(20))
-        path = tmp_path / DAY / "signals-001.wal"
-        flip(path, payload_byte(path, 9))
+    path = tmp_path / DAY / "signals-001.wal"
+    flip(path, payload_byte(path, 9))
+    async with streaming(tmp_path) as at:
         subscription = at.subscribe(from_beginning=True, filter=SignalFilter(categories=[SIGNAL_CATEGORY_ECONOMIC]))
         gap = await subscription.kind("gap")
         assert (gap.gap.first_offset, gap.gap.last_offset) == (10, 10)
