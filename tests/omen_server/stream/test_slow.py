@@ -16,9 +16,7 @@ from omen_server.stream.group import Group
 from omen_server.stream.limits import Limits
 from omen_server.stream.reading import Reading, Turn
 from tests.hosting import channel_to, until
-from tests.omen_server.stream.streaming import Subscription, streaming
-
-SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 4096))
+from tests.omen_server.stream.streaming import SMALL_WINDOW, Subscription, streaming
 
 
 @pytest.mark.timeout(120)
@@ -109,6 +107,9 @@ async def test_ring_holds_what_it_may(tmp_path: Path) -> None:
             held = list(hub._groups.values())
             assert hub._records == sum(group.records for group in held) <= 300
             assert hub._bytes == sum(group.size_bytes for group in held) <= 400_000
+            for offset in range(hub.offset):
+                assert hub.reaches(offset) == (hub.group_behind(offset) is not None)
+            assert hub.reaches(hub.offset)
         assert (await subscription.through(1000)).offsets == list(range(1, 1001))
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
+from omen.v1.signal_service_pb2 import StreamSignalsRequest
+from omen.v1.signal_service_pb2_grpc import SignalServiceStub
 from omen_server.stream import hub as hub_module
 from omen_server.stream.limits import Limits
-from tests.hosting import until
+from tests.hosting import channel_to, until
 from tests.ledgers import DAY, NOON, TOMORROW, Clock
-from tests.omen_server.stream.streaming import streaming
+from tests.omen_server.stream.streaming import SMALL_WINDOW, Subscription, streaming
 
 
 def sample(name: str, **labels: str) -> float:
@@ -109,8 +111,12 @@ async def test_partition_ages_under_a_reader(tmp_path: Path) -> None:
     clock = Clock()
     async with streaming(tmp_path, now=clock, window=1, hot_days=0.0) as at:
         await at.append(range(3000), description="x" * 500)
-    async with streaming(tmp_path, now=clock, hot_days=0.0) as at:
-        subscription = at.subscribe(from_beginning=True, max_batch=10)
+    async with (
+        streaming(tmp_path, now=clock, hot_days=0.0) as at,
+        channel_to(str(at.server.address), None, *SMALL_WINDOW) as channel,
+    ):
+        asked = StreamSignalsRequest(from_beginning=True, max_batch=10)
+        subscription = Subscription(SignalServiceStub(channel).StreamSignals(asked))
         await subscription.kind("batch")
         clock.now = TOMORROW
         await at.ledger.seal(DAY, force=True)
