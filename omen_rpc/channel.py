@@ -72,7 +72,13 @@ class Connection:
         self._credentials = channel_credentials(tls) if tls is not None else None
         self.calls = self._channel([("grpc.service_config", service_config(attempts_max))])
         self.subscriptions = self._channel(
-            [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0)]
+            [
+                ("grpc.enable_retries", 0),
+                ("grpc.use_local_subchannel_pool", 1),
+                ("grpc.http2.bdp_probe", 0),
+                # A subscription comes back by itself, so a server's restart must not cost it two minutes.
+                ("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MS),
+            ]
         )
 
     async def __aenter__(self) -> Self:

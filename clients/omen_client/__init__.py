@@ -8,6 +8,7 @@ from omen_client.omen import OmenClient
 from omen_client.proof import check_proof
 from omen_client.riskcast import Duplicate, Ingested, RiskCastClient
 from omen_client.server import ServerClient
+from omen_client.stream import SignalStream, Streamed, StreamedGap
 from omen_rpc.channel import ClientFiles, Connection, ConnectionRefused
 from omen_rpc.errors import (
     AlreadyExists,
@@ -43,6 +44,9 @@ __all__ = [
     "PreconditionFailed",
     "RiskCastClient",
     "ServerClient",
+    "SignalStream",
+    "Streamed",
+    "StreamedGap",
     "Unavailable",
     "Violation",
     "check_proof",

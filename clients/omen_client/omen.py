@@ -13,6 +13,7 @@ from omen_client.emitting import Emitting, item_of, outcome_of
 from omen_client.operations import Operations
 from omen_client.pages import pages
 from omen_client.server import ServerClient
+from omen_client.stream import SignalStream, request_of
 from omen_rpc.channel import TIMEOUT_S, ClientFiles
 from omen_rpc.errors import CallError
 
@@ -142,6 +143,35 @@ class OmenClient(ServerClient):
             else signal_pb.VerifySignalRequest(event=signal)
         )
         return await self.connection.call(self._signals.VerifySignal, request)
+
+    def stream(
+        self,
+        *,
+        after_cursor: str = "",
+        from_beginning: bool = False,
+        since: datetime | None = None,
+        categories: Sequence[int] = (),
+        partitions: Sequence[str] = (),
+        min_confidence_score: float | None = None,
+        heartbeat_s: float | None = None,
+        max_batch: int = 0,
+    ) -> SignalStream:
+        """
+        Return the signals after a cursor, since a time, from the beginning or from now on, and then those that come.
+
+        ``async for item in omen.stream(after_cursor=kept): …``; it connects again by itself.
+        """
+        request = request_of(
+            after_cursor=after_cursor,
+            from_beginning=from_beginning,
+            since=since,
+            categories=categories,
+            partitions=partitions,
+            min_confidence_score=min_confidence_score,
+            heartbeat_s=heartbeat_s,
+            max_batch=max_batch,
+        )
+        return SignalStream(self.connection, request)
 
     async def partitions(
         self,

@@ -156,6 +156,12 @@ class Ledger:
         """
         return await self._run(self._reader.retained_after)
 
+    async def is_deleted(self, offset: int) -> bool:
+        """
+        Tell whether an offset lies before everything that retention has left.
+        """
+        return await self._run(partial(self._reader.is_deleted, offset))
+
     async def read_partition(
         self,
         name: str,

@@ -166,6 +166,16 @@ class LiveReader:
         for sums in self._fingerprints.values():
             sums.save(self._disk)
 
+    def is_deleted(self, offset: int) -> bool:
+        """
+        Tell whether retention has deleted what lies around *offset*. Newest first, so that most ask little.
+        """
+        for name, _ in sorted(self._journal.tails().items(), key=lambda each: each[1].offset, reverse=True):
+            files = self.files(name)
+            if files.segments and 0 < self._first_offset(files) <= offset + 1:
+                return False
+        return offset < self.retained_after()
+
     def _first_offset(self, files: PartitionFiles) -> int:
         """
         Return the offset of a partition's first record, as its manifest has it or as it lies there; 0 without one.

@@ -38,7 +38,7 @@ class Group:
     @property
     def cursor(self) -> str:
         """
-        The cursor behind it.
+        The cursor behind it, for those who have taken it: until then its end may still move.
         """
         if not self._cursor:
             crc = self._items[-1].crc() if self._gap is None else 0
@@ -67,7 +67,6 @@ class Group:
         if self._gap is not None or self._passed or full:
             return False
         self._items.append(item)
-        self._cursor = ""
         self.size_bytes += more
         return True
 

@@ -50,7 +50,12 @@ class Reading:
         """
         async with self._readers:
             batch = await anext(self._batches, None)
-            return await asyncio.to_thread(turn_of, batch, self._wish, self._cursors) if batch else None
+            if batch is None:
+                return None
+            turn = await asyncio.to_thread(turn_of, batch, self._wish, self._cursors)
+            # The ledger's generator holds the list until it is asked again, which a slow subscriber may do late.
+            batch.clear()
+            return turn
 
     async def close(self) -> None:
         """

@@ -54,8 +54,8 @@ class Starts:
                 return await self._earliest()
             case "since":
                 first = await self.first_since(request.since.ToNanoseconds())
-                retained = await self.ledger.retained_after()
-                return await self._at(self.ledger.durable_offset if first is None else max(first - 1, retained))
+                offset = self.ledger.durable_offset if first is None else max(first - 1, 0)
+                return await (self._earliest() if await self.ledger.is_deleted(offset) else self._at(offset))
             case _:
                 return await self._at(self.ledger.durable_offset)
 
@@ -64,7 +64,7 @@ class Starts:
         wrong = self.cursors.foreign(cursor)
         if not wrong and cursor.offset > self.ledger.durable_offset:
             wrong = "The cursor lies beyond the end of the ledger."
-        if not wrong and cursor.offset < await self.ledger.retained_after():
+        if not wrong and await self.ledger.is_deleted(cursor.offset):
             wrong = "The cursor is older than what the ledger still has."
         if not wrong and not await self._fits(cursor):
             wrong = "At the cursor's offset lies another record than the one it was taken behind."

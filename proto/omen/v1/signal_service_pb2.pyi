@@ -469,14 +469,14 @@ class SignalFilter(_message.Message):
     PARTITIONS_FIELD_NUMBER: _builtins.int
     MIN_CONFIDENCE_SCORE_FIELD_NUMBER: _builtins.int
     min_confidence_score: _builtins.float
-    """The least confidence score wanted."""
+    """The least confidence score wanted, 0 to 1. Above 0 it leaves out signals without a score."""
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_signal_pb2.SignalCategory.ValueType]:
-        """Categories wanted."""
+        """Categories wanted, at most 100."""
 
     @_builtins.property
     def partitions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Partitions wanted."""
+        """Partitions wanted, at most 100."""
 
     def __init__(
         self,

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from omen.v1.signal_service_pb2_grpc import SignalServiceAsyncStub  # A type that exists in the stubs only.
 
 Frame = StreamSignalsResponse
+# A peer that takes little before it reads.
+SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 4096))
 
 
 @dataclass(slots=True)

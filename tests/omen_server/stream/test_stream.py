@@ -15,14 +15,16 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from omen.v1.signal_pb2 import SIGNAL_CATEGORY_ECONOMIC
+from omen.v1.signal_pb2 import SIGNAL_CATEGORY_ECONOMIC, OmenSignal, SignalEvent
 from omen.v1.signal_service_pb2 import SignalFilter
-from omen_rpc.signal_codec import PayloadKind, decode
+from omen_rpc.position import Position
+from omen_rpc.signal_codec import PayloadKind, Prepared, decode
 from omen_server.ledger.durable import Disk
+from omen_server.ledger.entry import Entry
 from omen_server.ledger.segment import Record
 from omen_server.stream.limits import Limits
 from tests.hosting import until
-from tests.ledgers import DAY, NOON, flip, payload_byte
+from tests.ledgers import DAY, NOON, RESPONSE_BYTES_MAX, flip, opened, payload_byte, signal_id
 from tests.omen_server.stream.streaming import Streaming, Subscription, streaming
 
 SMALL = Limits(ring_records_max=30)
@@ -186,10 +188,11 @@ async def test_gaps_are_told_whatever_the_filter(tmp_path: Path) -> None:
     """
     Lost offsets come as a gap with the cursor behind them, also where the filter leaves all signals out.
     """
-    async with streaming(tmp_path, window=1) as at:
+    async with streaming(tmp_path) as at:
         await at.append(range(20))
-        path = tmp_path / DAY / "signals-001.wal"
-        flip(path, payload_byte(path, 9))
+    path = tmp_path / DAY / "signals-001.wal"
+    flip(path, payload_byte(path, 9))
+    async with streaming(tmp_path) as at:
         subscription = at.subscribe(from_beginning=True, filter=SignalFilter(categories=[SIGNAL_CATEGORY_ECONOMIC]))
         gap = await subscription.kind("gap")
         assert (gap.gap.first_offset, gap.gap.last_offset) == (10, 10)
@@ -282,3 +285,49 @@ async def test_drain_ends_streams(tmp_path: Path) -> None:
             await subscription.kind("batch")
         assert ended.value.code() == grpc.StatusCode.UNAVAILABLE
         await until(lambda: not at.stream.subscribers())
+
+
+@pytest.mark.parametrize("kind", ["json", "protobuf"])
+async def test_frames_are_small(tmp_path: Path, kind: PayloadKind) -> None:
+    """
+    However large the signals are, a frame keeps to the limit of a message, live and from the ledger.
+    """
+    async with streaming(tmp_path) as at:
+        live = at.subscribe(max_batch=500)
+        await live.kind("caught_up")
+        await at.append(range(12), kind, description="x" * 200_000)
+        await live.through(12)
+    async with streaming(tmp_path) as at:
+        cold = await at.subscribe(from_beginning=True, max_batch=500).through(12)
+    for subscription in (live, cold):
+        assert max(frame.ByteSize() for frame in subscription.frames) <= RESPONSE_BYTES_MAX
+        assert max(len(frame.batch.events) for frame in subscription.frames) > 1
+        assert subscription.offsets == list(range(1, 13))
+
+
+class Older:
+    """
+    A record as a version wrote it that had no field for the title.
+    """
+
+    def stamp(self, position: Position) -> bytes:
+        """
+        Return the payload, with the title laid over.
+        """
+        written = SignalEvent(
+            signal_id=signal_id(1), signal=OmenSignal(probability=0.5), unrecognised_json='{"signal":{"title":"Late"}}'
+        )
+        prepared = Prepared(kind="protobuf", head=b"", tail=written.SerializeToString(deterministic=True))
+        return prepared.stamp(position)
+
+
+async def test_older_records_are_recognised(tmp_path: Path) -> None:
+    """
+    What an older version had no field for is sent in the field that it has now, although nothing else is decoded.
+    """
+    async with opened(tmp_path) as ledger:
+        await ledger.append([Entry(NOON, Older())])
+    async with streaming(tmp_path) as at:
+        subscription = await at.subscribe(from_beginning=True).through(1)
+        (found,) = subscription.frames[-1].batch.events
+        assert (found.signal.title, found.unrecognised_json) == ("Late", "")
