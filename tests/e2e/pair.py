@@ -11,8 +11,8 @@ from pathlib import Path
 
 from omen.v1.position_pb2 import LedgerGap
 from omen.v1.signal_pb2 import (
-    SIGNAL_CATEGORY_WEATHER,
     SIGNAL_CATEGORY_SECURITY,
+    SIGNAL_CATEGORY_WEATHER,
     OmenSignal,
     RawSignalEvent,
     SignalEvent,

@@ -2,14 +2,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omen.v1.error_pb2 import ItemError
 from omen.v1.signal_pb2 import SignalEvent
-from omen_rpc.errors import CallError
 from riskcast.v1 import ingest_service_pb2 as pb
 from riskcast.v1.ingest_service_pb2_grpc import IngestServiceServicer
 from tests.hosting import hosted
+
+if TYPE_CHECKING:
+    from omen_rpc.errors import CallError
 
 INGEST = pb.DESCRIPTOR.services_by_name["IngestService"]
 INVALID_ARGUMENT = 3
