@@ -74,7 +74,7 @@ async def run(loaded: Loaded[OmenSettings]) -> None:
         await server.open()
         ledger = await stack.enter_async_context(ledger_of(settings))
         await stack.enter_async_context(looked_after(ledger, settings, server))
-        await stack.enter_async_context(answering(settings, services, ledger))
+        await stack.enter_async_context(answering(settings, services, ledger, server))
         server.info.paths = {
             "data_dir": str(settings.data_dir.absolute()),
             "ledger": ledger.root,
@@ -86,7 +86,7 @@ async def run(loaded: Loaded[OmenSettings]) -> None:
 
 
 @asynccontextmanager
-async def answering(settings: OmenSettings, services: Services, ledger: Ledger) -> AsyncIterator[None]:
+async def answering(settings: OmenSettings, services: Services, ledger: Ledger, server: Server) -> AsyncIterator[None]:
     """
     Put together what the services answer from, and begin to follow the ledger.
     """
@@ -96,7 +96,7 @@ async def answering(settings: OmenSettings, services: Services, ledger: Ledger) 
         desk = await stack.enter_async_context(desk_of(settings, rules))
         notes = Notes(follower, desk, stats, activity, utc_now)
         stack.push_async_callback(notes.close)
-        emitter = await stack.enter_async_context(emitting(settings, ledger, tail, notes))
+        emitter = await stack.enter_async_context(emitting(settings, ledger, tail, notes, server))
         stream = Stream(ledger, tail, index.lookup.first_since, limits=settings.stream)
         stream.start()
         stack.push_async_callback(stream.close)
@@ -130,11 +130,14 @@ async def answering(settings: OmenSettings, services: Services, ledger: Ledger) 
 
 
 @asynccontextmanager
-async def emitting(settings: OmenSettings, ledger: Ledger, tail: Tail, notes: Notes) -> AsyncIterator[Emitter | None]:
+async def emitting(
+    settings: OmenSettings, ledger: Ledger, tail: Tail, notes: Notes, server: Server
+) -> AsyncIterator[Emitter | None]:
     """
     Push to RiskCast what becomes durable from now on, while the block runs; to nobody when no RiskCast is named.
 
-    Leaving lets the calls in flight end: whoever still waits has an outcome then.
+    When draining begins nobody waits for RiskCast any more. Leaving lets the calls in flight end, as long as there is
+    time left to drain: whoever still waits has an outcome then.
     """
     if not settings.riskcast:
         log.warning("nothing_is_pushed", text="No RiskCast is configured: signals stay in the ledger.")
@@ -145,12 +148,22 @@ async def emitting(settings: OmenSettings, ledger: Ledger, tail: Tail, notes: No
         emitter = Emitter(tail, client, await standing(ledger), settings.emitter, told=notes.take, breaker=breaker)
         pushing = asyncio.create_task(emitter.run(), name="emitter")
         pushing.add_done_callback(tell_end)
+        hurrying = asyncio.create_task(hurry_when_draining(emitter, server), name="hurry")
         try:
             yield emitter
         finally:
             pushing.remove_done_callback(tell_end)
-            await emitter.stop(LAST_PUSHES_S)
-            await asyncio.gather(pushing, return_exceptions=True)
+            await emitter.stop(min(LAST_PUSHES_S, server.drain_left_s))
+            hurrying.cancel()
+            await asyncio.gather(pushing, hurrying, return_exceptions=True)
+
+
+async def hurry_when_draining(emitter: Emitter, server: Server) -> None:
+    """
+    Let nobody wait for RiskCast once draining begins.
+    """
+    await server.draining.wait()
+    emitter.hurry()
 
 
 def caught_up(ledger: Ledger, follower: Follower) -> Callable[[], Awaitable[None]]:

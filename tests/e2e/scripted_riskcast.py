@@ -28,6 +28,7 @@ class ScriptedRiskCast(IngestServiceServicer):
         self.calls = 0
         self.events: list[SignalEvent] = []
         self.refused: set[str] = set()
+        self.called = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
         self.failure: Callable[[], CallError] | None = None
@@ -37,6 +38,7 @@ class ScriptedRiskCast(IngestServiceServicer):
         Answer as the test says.
         """
         self.calls += 1
+        self.called.set()
         await self.gate.wait()
         if self.failure is not None:
             raise self.failure()

@@ -2,18 +2,16 @@
 What the ledger says of a signal is the ledger's, and ids follow from raw events alone.
 """
 
-import asyncio
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from omen.v1 import signal_service_pb2 as pb
 from omen.v1.signal_pb2 import SignalEvent
 from omen.v1.signal_service_pb2_grpc import SignalServiceStub
+from tests.e2e.command import command
 from tests.e2e.pair import emitted, ledger_of, omen, ready, riskcast, varied
 from tests.hosting import channel_to
-from tests.processes import tree_environment
 
 EVENTS = 30
 FORGED: dict[str, Any] = {
@@ -25,22 +23,6 @@ FORGED: dict[str, Any] = {
     "ledger_durable_offset": 42424243,
     "content_digest": "sha256:" + "0" * 64,
 }
-
-
-async def command(*line: str, said: bytes = b"") -> tuple[int, str, str]:
-    """
-    Run `omen` with *said* on stdin; return its exit code, stdout and stderr.
-    """
-    process = await asyncio.create_subprocess_exec(
-        Path(sys.executable).parent / "omen",
-        *line,
-        env=tree_environment(),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate(said)
-    return process.returncode or 0, out.decode(), err.decode()
 
 
 async def test_every_minted_id_is_verified_and_the_same_on_another_server(tmp_path: Path) -> None:
