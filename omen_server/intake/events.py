@@ -23,6 +23,7 @@ from omen_server.desk.desk import Desk
 from omen_server.desk.errors import DeskError
 from omen_server.index import Wanted
 from omen_server.intake.keeping import Draft, Keeper, Kept, Result
+from omen_server.intake.signals import too_large
 from omen_server.pipeline.history import key_of
 from omen_server.pipeline.reading import Reading, read
 from omen_server.pipeline.ruleset import Ruleset
@@ -177,8 +178,7 @@ class Events:
         if violations := [*check_event(event, "event")]:
             return invalid_fields(violations)
         if event.ByteSize() > SIGNAL_BYTES_MAX:
-            size = {"signal_id": event.signal_id, "size_bytes": event.ByteSize(), "size_bytes_max": SIGNAL_BYTES_MAX}
-            return fault(Reason.ERROR_REASON_SIGNAL_TOO_LARGE, metadata=size)
+            return too_large(event.signal_id, event.ByteSize())
         return Draft(event, digest_and_prepare(event, self._kind))
 
 

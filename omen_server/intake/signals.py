@@ -82,8 +82,7 @@ class Signals:
         """
         signal = item.signal
         if item.ByteSize() > SIGNAL_BYTES_MAX:
-            size = {"signal_id": signal.signal_id, "size_bytes": item.ByteSize(), "size_bytes_max": SIGNAL_BYTES_MAX}
-            raise fault(Reason.ERROR_REASON_SIGNAL_TOO_LARGE, metadata=size)
+            raise too_large(signal.signal_id, item.ByteSize())
         violations = [
             *check_signal(signal, f"{path}signal"),
             *check_shape(item.input_event_hash, INPUT_HASH, f"{path}input_event_hash"),
@@ -98,6 +97,17 @@ class Signals:
         if violations:
             raise invalid_fields(violations)
         return enveloped(item, now)
+
+
+def too_large(signal_id: str, size_bytes: int) -> CallError:
+    """
+    Make the error for a signal larger than a record may be. The text has the sizes: an item's error has no metadata.
+    """
+    return fault(
+        Reason.ERROR_REASON_SIGNAL_TOO_LARGE,
+        f"The signal has {size_bytes} bytes, {SIGNAL_BYTES_MAX} at most.",
+        metadata={"signal_id": signal_id, "size_bytes": size_bytes, "size_bytes_max": SIGNAL_BYTES_MAX},
+    )
 
 
 def enveloped(item: Item, now: datetime) -> SignalEvent:

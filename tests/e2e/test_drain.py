@@ -22,7 +22,7 @@ IN_FLIGHT = 50
 DRAIN_S = 2.0
 SLACK_S = 1.0
 # Whoever waits for RiskCast would wait for 2 s; a drain lets nobody.
-HURRY_S = 1.2
+HURRY_S = 1.5
 
 
 def calls(channel: grpc.aio.Channel) -> list[Any]:
