@@ -175,7 +175,7 @@ async def test_items_go_their_own_ways() -> None:
     """
     In one batch: stored, duplicate, refused, not allowed, and two that go again, of which one comes through.
     """
-    first = [
+    first: list[Outcome | CallError] = [
         OK,
         Outcome(DUPLICATE, "a"),
         error("INVALID_ARGUMENT"),

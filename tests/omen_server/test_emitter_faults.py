@@ -109,6 +109,25 @@ async def test_breaker_opens_while_backpressure_holds(tmp_path: Path) -> None:
         assert rig.fake.requests == []
 
 
+async def test_breaker_opens_between_two_attempts(tmp_path: Path) -> None:
+    """
+    A call that pauses when the breaker opens is over at once, and does not go on beside the probe that follows.
+    """
+    breaker = Breaker(failures_max=1)
+    limits = DeliveryLimits(pause_first_s=60.0, pause_max_s=60.0)
+    more = {"share": lambda: 1.0}
+    async with rigged(tmp_path, FakeIngest(down), breaker=breaker, delivery=limits, more=more) as rig:
+        items = await rig.append([0])
+        await until(lambda: rig.emitter._guard._backpressure._in_a_row == 1)
+        permit = breaker.ask()
+        assert permit is not None
+        breaker.fail(permit, "says the test")
+        breaker.half_open()
+        rig.emitter._guard.look()
+        assert (await rig.outcomes(items))[0].status == LEDGER_ONLY
+        assert len(rig.fake.requests) == 1
+
+
 async def test_word_that_it_serves_again(tmp_path: Path) -> None:
     """
     When RiskCast says that it serves, what backpressure holds goes at once, and an open breaker lets a probe through.
