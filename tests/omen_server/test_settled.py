@@ -115,3 +115,22 @@ async def append_all(ledger: Ledger) -> None:
     """
     for number in range(300):
         await ledger.append(entries([number]))
+
+
+async def test_standing_in_the_middle_of_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    While a write has moved a partition's position and not yet the durable offset, nobody is told of that position.
+    """
+    async with opened(tmp_path) as ledger:
+        await ledger.append(entries(range(3)))
+        tail = ledger._journal.tails()[DAY]
+        # Where the writer is just before the last line of a group's write.
+        tail.index, ledger._journal.written_offset = 4, 4
+
+        async def moved(offset: int) -> int:
+            assert offset == 3
+            ledger._journal.durable_offset = 4
+            return 4
+
+        monkeypatch.setattr(ledger, "wait_beyond", moved)
+        assert await standing(ledger) == Standing(4, {DAY: 4})
