@@ -23,7 +23,7 @@ from tests.crash.explorer import ROOT, START, Explorer, Promises, Remembered, Vi
 from tests.crash.mutants import MUTANTS, Mutant, alive
 from tests.crash.records import NOTES, Note
 from tests.crash.simulated import Image, SimulatedDisk, kill
-from tests.omen_server.ledger import test_faults, test_flips, test_format, test_recovery, test_seal
+from tests.omen_server.ledger import test_faults, test_flips, test_format, test_lifecycle, test_recovery, test_seal
 from tests.omen_server.ledger.conftest import Clock, opener
 
 TREE = Path(__file__).parents[2]
@@ -202,6 +202,12 @@ KILLERS: dict[str, Callable[[Path], None]] = {
     ),
     "test_tail_that_a_later_seal_proves_is_not_cut": lambda place: run(
         test_recovery.test_tail_that_a_later_seal_proves_is_not_cut, place
+    ),
+    "test_tear_behind_a_deleted_day_is_a_tear": lambda place: run(
+        test_lifecycle.test_tear_behind_a_deleted_day_is_a_tear, place
+    ),
+    "test_positions_go_on_behind_a_deleted_late_partition": lambda place: run(
+        test_lifecycle.test_positions_go_on_behind_a_deleted_late_partition, place
     ),
     "test_damage_at_the_end_skips_positions_once": lambda place: run(
         test_recovery.test_damage_at_the_end_skips_positions_once, place
