@@ -29,16 +29,17 @@ from omen_server.ledger.errors import LedgerError, LedgerWriteError
 from omen_server.ledger.journal import Journal
 from omen_server.ledger.marks import Marks
 from omen_server.ledger.names import COMPRESSED, RECONCILED, TOMBSTONE, is_late
-from omen_server.ledger.partition import partition_names, read_partition_files
+from omen_server.ledger.partition import Gap, partition_names, read_partition_files
 from omen_server.ledger.reader import Walk, merge
 from omen_server.ledger.recovery import Recovered, recover
 from omen_server.ledger.segment import Record
 from omen_server.ledger.settings import LedgerSettings
 from tests.crash.records import NOTES, Note
-from tests.crash.simulated import Faults, Image, SimulatedDisk, State, kill, power_cut, power_cuts
+from tests.crash.simulated import SECTOR, Faults, Image, SimulatedDisk, State, kill, power_cut, power_cuts
 
 ROOT = "/ledger"
 START = datetime(2026, 1, 30, 9, tzinfo=UTC)
+LENGTH_BYTES = 4
 DAYS = (START, START - timedelta(days=1))
 
 
@@ -236,9 +237,9 @@ def _some_fault(random: Random) -> Faults:
     )
 
 
-def contents(disk: SimulatedDisk, last_offset: int) -> tuple[dict[int, Record], set[int]]:
+def contents(disk: SimulatedDisk, last_offset: int) -> tuple[dict[int, Record], dict[int, Gap]]:
     """
-    Return every record by offset, as the readers inside the server see them after a recovery, and the offsets in gaps.
+    Return what the readers inside the server see after a recovery: every record by offset, and every offset in a gap.
     """
     names = partition_names(disk, ROOT)
     walks: list[tuple[int, Callable[[], Walk]]] = []
@@ -246,14 +247,14 @@ def contents(disk: SimulatedDisk, last_offset: int) -> tuple[dict[int, Record], 
         files = read_partition_files(disk, ROOT, name)
         walks.append((0, lambda files=files: Walk(disk, files, NOTES, Marks())))  # type: ignore[misc]
     found: dict[int, Record] = {}
-    gaps: set[int] = set()
+    gaps: dict[int, Gap] = {}
     for item in merge(walks, 0, last_offset):
         if isinstance(item, Record):
             found[item.position.offset] = item
         else:
             if "_CURRENT" in item.reason:
                 raise Violation(f"No crash takes away a segment: {item}")
-            gaps.update(range(item.first_offset, item.last_offset + 1))
+            gaps |= dict.fromkeys(range(item.first_offset, item.last_offset + 1), item)
     if sorted([*found, *gaps]) != list(range(1, last_offset + 1)):
         raise Violation(f"Offsets up to {last_offset} are neither read nor named as gaps")
     return found, gaps
@@ -264,18 +265,11 @@ def promise_recovered(disk: SimulatedDisk, recovered: Recovered, promises: Promi
     Hold a recovered disk against the promises, promise all that it shows, and tell whether it has gaps.
 
     A crash alone hardly ever leaves a gap: only where a sector ends inside of a length can a tear look like a flipped
-    bit. Such a gap may cover nothing that was promised.
+    bit. Such a gap may cover nothing that was promised, and there may be no other.
     """
     found, gaps = contents(disk, recovered.last_offset)
     deleted = {name for name in promises.expired if is_deleted(disk, name)}
-    for offset, payload in promises.kept.items():
-        if offset in gaps and (position := NOTES.position_of(payload)) and position.partition in deleted:
-            gaps.remove(offset)
-            continue
-        if offset not in found:
-            raise Violation(f"Offset {offset} was promised and is gone")
-        if found[offset].payload != payload:
-            raise Violation(f"Offset {offset} was promised with other bytes")
+    _hold_kept(found, gaps, promises, deleted)
     last = _hold_order(found, promises, deleted, gaps=bool(gaps))
     for name, tail in recovered.tails.items():
         if name in deleted:
@@ -289,6 +283,22 @@ def promise_recovered(disk: SimulatedDisk, recovered: Recovered, promises: Promi
     if lost := promises.sealed - recovered.tails.keys():
         raise Violation(f"{lost} were sealed and are gone")
     return bool(gaps)
+
+
+def _hold_kept(found: dict[int, Record], gaps: dict[int, Gap], promises: Promises, deleted: set[str]) -> None:
+    """
+    Check that what was promised is there, and take from *gaps* what was deleted; of the rest each has its excuse.
+    """
+    for offset, payload in promises.kept.items():
+        if offset in gaps and (position := NOTES.position_of(payload)) and position.partition in deleted:
+            del gaps[offset]
+        elif offset not in found:
+            raise Violation(f"Offset {offset} was promised and is gone")
+        elif found[offset].payload != payload:
+            raise Violation(f"Offset {offset} was promised with other bytes")
+    for gap in set(gaps.values()):
+        if gap.byte_offset % SECTOR <= SECTOR - LENGTH_BYTES:
+            raise Violation(f"A crash tore this, it is no corruption: {gap}")
 
 
 def is_deleted(disk: SimulatedDisk, name: str) -> bool:
