@@ -26,7 +26,7 @@ from omen_server.ledger import upkeep
 from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.service import LedgerService
 from omen_server.noting import Notes
-from omen_server.opening import desk_of, index_of, ledger_of, riskcast_of, tell_end
+from omen_server.opening import desk_of, index_of, ledger_of, riskcast_of
 from omen_server.operations import Operated, Operations
 from omen_server.pipeline.ruleset import Ruleset
 from omen_server.pipeline.run import Outcome
@@ -74,7 +74,7 @@ async def run(loaded: Loaded[OmenSettings]) -> None:
         await server.open()
         ledger = await stack.enter_async_context(ledger_of(settings))
         await stack.enter_async_context(looked_after(ledger, settings, server))
-        await stack.enter_async_context(answering(settings, services, ledger))
+        await stack.enter_async_context(answering(settings, services, ledger, server))
         server.info.paths = {
             "data_dir": str(settings.data_dir.absolute()),
             "ledger": ledger.root,
@@ -86,7 +86,7 @@ async def run(loaded: Loaded[OmenSettings]) -> None:
 
 
 @asynccontextmanager
-async def answering(settings: OmenSettings, services: Services, ledger: Ledger) -> AsyncIterator[None]:
+async def answering(settings: OmenSettings, services: Services, ledger: Ledger, server: Server) -> AsyncIterator[None]:
     """
     Put together what the services answer from, and begin to follow the ledger.
     """
@@ -96,7 +96,7 @@ async def answering(settings: OmenSettings, services: Services, ledger: Ledger) 
         desk = await stack.enter_async_context(desk_of(settings, rules))
         notes = Notes(follower, desk, stats, activity, utc_now)
         stack.push_async_callback(notes.close)
-        emitter = await stack.enter_async_context(emitting(settings, ledger, tail, notes))
+        emitter = await stack.enter_async_context(emitting(settings, ledger, tail, notes, server))
         stream = Stream(ledger, tail, index.lookup.first_since, limits=settings.stream)
         stream.start()
         stack.push_async_callback(stream.close)
@@ -130,7 +130,9 @@ async def answering(settings: OmenSettings, services: Services, ledger: Ledger) 
 
 
 @asynccontextmanager
-async def emitting(settings: OmenSettings, ledger: Ledger, tail: Tail, notes: Notes) -> AsyncIterator[Emitter | None]:
+async def emitting(
+    settings: OmenSettings, ledger: Ledger, tail: Tail, notes: Notes, server: Server
+) -> AsyncIterator[Emitter | None]:
     """
     Push to RiskCast what becomes durable from now on, while the block runs; to nobody when no RiskCast is named.
 
@@ -144,11 +146,11 @@ async def emitting(settings: OmenSettings, ledger: Ledger, tail: Tail, notes: No
     async with riskcast_of(settings) as client:
         emitter = Emitter(tail, client, await standing(ledger), settings.emitter, told=notes.take, breaker=breaker)
         pushing = asyncio.create_task(emitter.run(), name="emitter")
-        pushing.add_done_callback(tell_end)
+        mourning = asyncio.create_task(end_with(pushing, server))
         try:
             yield emitter
         finally:
-            pushing.remove_done_callback(tell_end)
+            mourning.cancel()
             await emitter.stop(LAST_PUSHES_S)
             await asyncio.gather(pushing, return_exceptions=True)
 
@@ -214,6 +216,17 @@ async def looked_after(ledger: Ledger, settings: OmenSettings, server: Server) -
                 stopping.set()
     finally:
         poison.cancel()
+
+
+async def end_with(task: "asyncio.Task[None]", server: Server) -> None:
+    """
+    End the process when *task* has ended, which goes on for ever by itself: without it the server only looks alive.
+    """
+    await asyncio.wait([task])
+    error = None if task.cancelled() else task.exception()
+    log.critical("task_ended", task=task.get_name(), exit_code=FAILED, exc_info=error)
+    await server.give_up(LAST_ANSWERS_S)
+    os._exit(FAILED)
 
 
 async def end_when_poisoned(ledger: Ledger, server: Server) -> None:

@@ -17,10 +17,10 @@ from omen_client import RiskCastClient
 from omen_rpc.metadata import IDEMPOTENCY_KEY
 from omen_server import emitter as emitter_module
 from omen_server.breaker import Breaker
-from omen_server.delivery import DeliveryLimits
-from omen_server.emitter import Emitter, EmitterLimits
+from omen_server.emitter import Emitter
 from omen_server.ledger.ledger import Ledger
 from omen_server.outcomes import Outcome
+from omen_server.push_settings import DeliveryLimits, EmitterLimits
 from omen_server.records import entry_of
 from omen_server.riskcast_watch import watch
 from omen_server.settled import standing

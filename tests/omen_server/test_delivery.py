@@ -8,8 +8,9 @@ from grpc import StatusCode
 from omen.v1 import signal_service_pb2 as signals
 from omen_rpc.errors import CLASSES, CallError
 from omen_rpc.position import Position
-from omen_server.delivery import Delivery, DeliveryLimits, Overdue
+from omen_server.delivery import Delivery, Overdue
 from omen_server.outcomes import Outcome
+from omen_server.push_settings import DeliveryLimits
 from omen_server.tail import AsRead, Committed
 from tests.ledgers import DAY, event
 

@@ -14,7 +14,7 @@ from omen_rpc.channel import Connection
 from omen_rpc.errors import Reason, fault
 from omen_server.backpressure import Backpressure
 from omen_server.breaker import Breaker, BreakerState
-from omen_server.delivery import DeliveryLimits
+from omen_server.push_settings import DeliveryLimits
 from omen_server.riskcast_watch import watch
 from tests.fault_proxy import Fault, fault_proxy
 from tests.hosting import hosted, until
