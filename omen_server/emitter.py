@@ -145,6 +145,12 @@ class Emitter:
             return FORGOTTEN
         return await self._outcomes.wait(offset)
 
+    def known(self, offset: int) -> Outcome | None:
+        """
+        Return what became of a signal a while ago, if that is remembered.
+        """
+        return self._outcomes.get(offset)
+
     async def push(self, item: Committed) -> Outcome:
         """
         Push a signal once more and wait for what becomes of it. Those who push the same at once share one push.
