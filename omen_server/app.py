@@ -15,7 +15,7 @@ from omen_server.activity import Activity
 from omen_server.breaker import Breaker
 from omen_server.emitter import Emitter
 from omen_server.hot_path import HotPathView
-from omen_server.index import Index
+from omen_server.index import Index, Wanted
 from omen_server.index.follower import Follower
 from omen_server.intake.events import Events
 from omen_server.intake.keeping import Keeper
@@ -109,7 +109,7 @@ async def answering(settings: OmenSettings, services: Services, ledger: Ledger, 
         signals = Signals(keeper, kind, ahead_max, utc_now)
         queries = Queries(index.lookup, keeper, rules, caught_up(ledger, follower))
         services.signals.begin(Parts(events, signals, queries, emitter, notes, stream, rules))
-        services.ledger.begin(ledger, emitter.settled if emitter is not None else None)
+        services.ledger.begin(ledger, emitter.settled if emitter is not None else None, partition_of(index))
         stack.push_async_callback(services.ledger.close)
         poller = await stack.enter_async_context(polling(settings, events))
         services.operations.begin(
@@ -164,6 +164,18 @@ def caught_up(ledger: Ledger, follower: Follower) -> Callable[[], Awaitable[None
         await follower.wait_indexed(ledger.durable_offset)
 
     return wait
+
+
+def partition_of(index: Index) -> Callable[[str], Awaitable[str | None]]:
+    """
+    Return what tells in which partition a signal lies.
+    """
+
+    async def find(signal_id: str) -> str | None:
+        (known,) = await index.lookup.find([Wanted(signal_id)])
+        return known.partition if known is not None else None
+
+    return find
 
 
 def emitted_today(index: Index) -> Callable[[], Awaitable[int]]:

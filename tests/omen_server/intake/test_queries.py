@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from omen.v1 import signal_service_pb2 as pb
 from omen.v1.signal_pb2 import SIGNAL_CATEGORY_LABOR, SIGNAL_CATEGORY_WEATHER, SignalEvent
-from omen_client import DataLoss, InvalidRequest
+from omen_client import DataLoss, InvalidRequest, NotFound, PreconditionFailed, check_proof
 from omen_client.emitting import item_of
 from tests.ledgers import flip, payload_byte
 from tests.omen_server.intake.serving import Served, raw_event, ready_signal, served
@@ -207,3 +207,20 @@ async def test_damaged_record_is_told_as_such(tmp_path: Path) -> None:
             [item_of(ready_signal(2, title="Storm over the Port 2", category=SIGNAL_CATEGORY_WEATHER), None, "", DAY)]
         )
         assert [each.cached for each in again if isinstance(each, pb.EmitResult)] == [False]
+
+
+async def test_proof_finds_its_partition(tmp_path: Path) -> None:
+    """
+    A proof is made in the partition that the index names; one of a day that is not sealed says that this is missing.
+    """
+    async with served(tmp_path) as at:
+        await fill(at)
+        await at.omen.seal("2026-01-28")
+        proof = await at.omen.prove("OMEN-TEST000002")
+        whole = check_proof(proof.payload, proof.leaf_index, proof.tree_size, proof.audit_path, proof.merkle_root)
+        assert (proof.partition, whole) == ("2026-01-28", True)
+        with pytest.raises(PreconditionFailed) as caught:
+            await at.omen.prove("OMEN-TEST000009")
+        assert (caught.value.reason, caught.value.metadata) == ("PARTITION_NOT_SEALED", {"partition": "2026-01-29"})
+        with pytest.raises(NotFound):
+            await at.omen.prove("OMEN-NOTHERE")
