@@ -264,12 +264,12 @@ def promise_recovered(disk: SimulatedDisk, recovered: Recovered, promises: Promi
     """
     Hold a recovered disk against the promises, promise all that it shows, and tell whether it has gaps.
 
-    A crash alone hardly ever leaves a gap: only where a sector ends inside of a length can a tear look like a flipped
-    bit. Such a gap may cover nothing that was promised, and there may be no other.
+    A crash alone hardly ever leaves a gap: mostly where a sector ends inside of a length, and a tear looks like a flipped
+    bit. Such a gap may cover nothing that was promised, and there may be none without an excuse.
     """
     found, gaps = contents(disk, recovered.last_offset)
     deleted = {name for name in promises.expired if is_deleted(disk, name)}
-    _hold_kept(found, gaps, promises, deleted)
+    _hold_kept(found, gaps, promises, deleted, [span(disk, name) for name in deleted])
     last = _hold_order(found, promises, deleted, gaps=bool(gaps))
     for name, tail in recovered.tails.items():
         if name in deleted:
@@ -285,9 +285,18 @@ def promise_recovered(disk: SimulatedDisk, recovered: Recovered, promises: Promi
     return bool(gaps)
 
 
-def _hold_kept(found: dict[int, Record], gaps: dict[int, Gap], promises: Promises, deleted: set[str]) -> None:
+def _hold_kept(
+    found: dict[int, Record],
+    gaps: dict[int, Gap],
+    promises: Promises,
+    deleted: set[str],
+    spans: list[tuple[int, int]],
+) -> None:
     """
     Check that what was promised is there, and take from *gaps* what was deleted; of the rest each has its excuse.
+
+    One is the sector's end inside of a length or right behind it. The other: which offsets were a deleted partition's
+    nobody can tell between its first and its last, so a tear there may have been anybody's loss. *spans* are those.
     """
     for offset, payload in promises.kept.items():
         if offset in gaps and (position := NOTES.position_of(payload)) and position.partition in deleted:
@@ -297,8 +306,19 @@ def _hold_kept(found: dict[int, Record], gaps: dict[int, Gap], promises: Promise
         elif found[offset].payload != payload:
             raise Violation(f"Offset {offset} was promised with other bytes")
     for gap in set(gaps.values()):
-        if gap.byte_offset % SECTOR <= SECTOR - LENGTH_BYTES:
+        before = [offset for offset, record in found.items() if record.position.partition == gap.partition]
+        after = max((offset for offset in before if offset < gap.first_offset), default=0)
+        unknown = any(begin <= after < end for begin, end in spans)
+        if gap.byte_offset % SECTOR < SECTOR - LENGTH_BYTES and not unknown:
             raise Violation(f"A crash tore this, it is no corruption: {gap}")
+
+
+def span(disk: SimulatedDisk, name: str) -> tuple[int, int]:
+    """
+    Return the first and the last offset that a sealed partition had.
+    """
+    manifest = read_partition_files(disk, ROOT, name).manifest
+    return (manifest.first_offset, manifest.last_offset) if manifest is not None else (0, 0)
 
 
 def is_deleted(disk: SimulatedDisk, name: str) -> bool:
