@@ -24,7 +24,8 @@ from omen_server.ledger.recovery import recover
 from omen_server.ledger.segment import Record
 from omen_server.ledger.settings import LedgerSettings
 from tests.conftest import need
-from tests.crash.explorer import DAYS, ROOT, START, Promises, Remembered, promise_recovered
+from tests.crash.explorer import DAYS, START, Remembered
+from tests.crash.promises import ROOT, Promises, promise_recovered
 from tests.crash.records import NOON, NOTES, Note, note
 from tests.crash.simulated import Faults, SimulatedDisk, kill, power_cut
 from tests.omen_server.ledger.conftest import Opener
