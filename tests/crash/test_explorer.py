@@ -19,8 +19,9 @@ from omen_server.ledger.format import HEADER_BYTES
 from omen_server.ledger.journal import Journal
 from omen_server.ledger.recovery import recover
 from omen_server.ledger.settings import LedgerSettings
-from tests.crash.explorer import ROOT, START, Explorer, Promises, Remembered, Violation, promise_recovered
+from tests.crash.explorer import START, Explorer, Remembered
 from tests.crash.mutants import MUTANTS, Mutant, alive
+from tests.crash.promises import ROOT, Promises, Violation, promise_recovered
 from tests.crash.records import NOTES, Note
 from tests.crash.simulated import Image, SimulatedDisk, kill
 from tests.omen_server.ledger import test_faults, test_flips, test_format, test_lifecycle, test_recovery, test_seal
