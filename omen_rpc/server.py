@@ -65,6 +65,7 @@ class Server:
         self._web = Web(Address(web_host(self._address), self.settings.metrics_port), lambda: self._health.ready)
         self._server: grpc.aio.Server | None = None
         self._told_to_stop = asyncio.Event()
+        self._drained_by_s: float | None = None
         self.address = self._address
         self.web_address: Address | None = None
 
@@ -109,6 +110,15 @@ class Server:
             await self._told_to_stop.wait()
         finally:
             await self._drain()
+
+    @property
+    def drain_left_s(self) -> float:
+        """
+        How much of the drain time is left, for what has to end after the calls; all of it before draining begins.
+        """
+        if self._drained_by_s is None:
+            return self.settings.drain_timeout_s
+        return max(0.0, self._drained_by_s - asyncio.get_running_loop().time())
 
     def stop(self) -> None:
         """
@@ -169,16 +179,16 @@ class Server:
         self._health.set_ready(ready=False)
         self._count_ready()
         await asyncio.sleep(settings.drain_pause_s)
+        self._drained_by_s = asyncio.get_running_loop().time() + settings.drain_timeout_s
         self.draining.set()  # Whoever awaits a delivery answers with what it has.
         self._gate.refuse_new()
         await self._health.close(WATCHERS_TOLD_S)
         ended = self._gate.end_streams()
         # grpc cancels whatever reaches it while it stops, without a word. So it stops when nobody is inside any more;
         # until then whoever comes is told to come again.
-        ends = asyncio.get_running_loop().time() + settings.drain_timeout_s
-        await self._gate.emptied(settings.drain_timeout_s)
+        await self._gate.emptied(self.drain_left_s)
         if self._server is not None:
-            await self._server.stop(max(0.0, ends - asyncio.get_running_loop().time()))
+            await self._server.stop(self.drain_left_s)
             self._server = None
         await self._web.close()
         log.info("drained", streams_ended=ended)

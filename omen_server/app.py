@@ -136,7 +136,8 @@ async def emitting(
     """
     Push to RiskCast what becomes durable from now on, while the block runs; to nobody when no RiskCast is named.
 
-    Leaving lets the calls in flight end: whoever still waits has an outcome then.
+    When draining begins nobody waits for RiskCast any more. Leaving lets the calls in flight end, as long as there is
+    time left to drain: whoever still waits has an outcome then.
     """
     if not settings.riskcast:
         log.warning("nothing_is_pushed", text="No RiskCast is configured: signals stay in the ledger.")
@@ -147,12 +148,22 @@ async def emitting(
         emitter = Emitter(tail, client, await standing(ledger), settings.emitter, told=notes.take, breaker=breaker)
         pushing = asyncio.create_task(emitter.run(), name="emitter")
         mourning = asyncio.create_task(end_with(pushing, server))
+        hurrying = asyncio.create_task(hurry_when_draining(emitter, server), name="hurry")
         try:
             yield emitter
         finally:
             mourning.cancel()
-            await emitter.stop(LAST_PUSHES_S)
-            await asyncio.gather(pushing, return_exceptions=True)
+            await emitter.stop(min(LAST_PUSHES_S, server.drain_left_s))
+            hurrying.cancel()
+            await asyncio.gather(pushing, hurrying, return_exceptions=True)
+
+
+async def hurry_when_draining(emitter: Emitter, server: Server) -> None:
+    """
+    Let nobody wait for RiskCast once draining begins.
+    """
+    await server.draining.wait()
+    emitter.hurry()
 
 
 def caught_up(ledger: Ledger, follower: Follower) -> Callable[[], Awaitable[None]]:

@@ -26,7 +26,7 @@ from omen_server.delivery import Delivery
 from omen_server.guard import Guard, Sleep
 from omen_server.hot_path import HotPathView
 from omen_server.ledger.partition import Gap
-from omen_server.outcomes import Outcome, Outcomes, left
+from omen_server.outcomes import PENDING, Outcome, Outcomes, left
 from omen_server.push_settings import DeliveryLimits, EmitterLimits
 from omen_server.riskcast_watch import watch
 from omen_server.settled import SettledMarks, Standing
@@ -88,7 +88,7 @@ class Emitter:
         self._calls: set[asyncio.Task[None]] = set()
         self._overflowed = 0
         self._tally = Tally()
-        self._running = self._stopping = False
+        self._running = self._stopping = self._hurrying = False
         self._ended = asyncio.Event()
 
     async def run(self) -> None:
@@ -114,6 +114,16 @@ class Emitter:
                     minder.cancel()
         finally:
             await self._end()
+
+    def hurry(self) -> None:
+        """
+        Let nobody wait any more, now or later: what has no outcome yet is pending. Pushing goes on.
+        """
+        self._hurrying = True
+        self._outcomes.give_up(PENDING, lambda _offset: True)
+        for waiting in self._pushes.values():
+            if not waiting.done():
+                waiting.set_result(PENDING)
 
     async def stop(self, within_s: float) -> None:
         """
@@ -143,7 +153,7 @@ class Emitter:
             return STOPPED
         if offset <= self._read and not self._marks.is_pending(offset):
             return FORGOTTEN
-        return await self._outcomes.wait(offset)
+        return PENDING if self._hurrying else await self._outcomes.wait(offset)
 
     def known(self, offset: int) -> Outcome | None:
         """
@@ -162,6 +172,8 @@ class Emitter:
         if item.offset > self._read or self._marks.is_pending(item.offset):
             return await self.outcome(item.offset)
         waiting = self._pushes.get(item.offset)
+        if self._hurrying:
+            return PENDING
         if waiting is None:
             if len(self._pushes) >= self._limits.queue_signals_max:
                 return CROWDED
@@ -338,7 +350,7 @@ class Emitter:
             waiting = self._pushes.pop(item.offset, None)
             if waiting is None:
                 self._marks.settle(item.position)
-            else:
+            elif not waiting.done():
                 waiting.set_result(outcome)
             self._outcomes.put(item.offset, outcome)
         metrics.PUSH_SETTLED_OFFSET.set(self._marks.offset)

@@ -31,6 +31,9 @@ def left(why: str, reason: str = "", message: str = "") -> Outcome:
     return Outcome(pb.EMIT_STATUS_LEDGER_ONLY, "", f"{why}; the reconciler will bring it.", reason, message)
 
 
+PENDING = Outcome(pb.EMIT_STATUS_LEDGER_ONLY, detail="pending")
+
+
 class Outcomes:
     """
     Outcomes by offset: those that somebody waits for, and the latest ones for those who ask a moment later.

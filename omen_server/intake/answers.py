@@ -11,11 +11,10 @@ from omen_rpc.errors import CallError, item_error
 from omen_rpc.paging import ITEMS_BYTES_MAX, item_bytes
 from omen_server.emitter import Emitter
 from omen_server.intake.keeping import Kept
-from omen_server.outcomes import Outcome, left
+from omen_server.outcomes import PENDING, Outcome, left
 
 AWAIT_S = 2.0
 BEFORE_DEADLINE_S = 0.1
-PENDING = Outcome(pb.EMIT_STATUS_LEDGER_ONLY, detail="pending")
 UNCONNECTED = left("No RiskCast is configured")
 LEFT_OUT = "The answer has no room for the signal itself: ask GetSignal for it."
 # What needs no further push: RiskCast has spoken, for good.
