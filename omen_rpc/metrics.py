@@ -84,6 +84,16 @@ PUSH_SETTLED_OFFSET = Gauge(
 INGEST_SIGNALS = Counter(
     "omen_ingest_signals", "Signals that came to RiskCast, by origin and outcome.", ["origin", "outcome"]
 )
+RECONCILE_RUNS = Counter("omen_reconcile_runs", "Runs over one partition, by how they ended.", ["outcome"])
+RECONCILE_MISSING_SIGNALS = Counter("omen_reconcile_missing_signals", "Signals that runs have found missing.")
+RECONCILE_REPLAYED_SIGNALS = Counter("omen_reconcile_replayed_signals", "Signals that runs have brought to RiskCast.")
+RECONCILE_FALSE_GAPS = Counter(
+    "omen_reconcile_false_gaps", "Signals that were found missing and had come on another way when they were replayed."
+)
+RECONCILE_PARKED_SIGNALS = Gauge("omen_reconcile_parked_signals", "Signals that RiskCast keeps refusing.")
+RECONCILE_LAST_SUCCESS = Gauge(
+    "omen_reconcile_last_success_timestamp", "When a tick last left nothing missing, in seconds since 1970."
+)
 
 
 def exposition() -> bytes:

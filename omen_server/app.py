@@ -15,7 +15,7 @@ from omen_server.activity import Activity
 from omen_server.breaker import Breaker
 from omen_server.emitter import Emitter
 from omen_server.hot_path import HotPathView
-from omen_server.index import Index
+from omen_server.index import Index, Wanted
 from omen_server.index.follower import Follower
 from omen_server.intake.events import Events
 from omen_server.intake.keeping import Keeper
@@ -26,7 +26,7 @@ from omen_server.ledger import upkeep
 from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.service import LedgerService
 from omen_server.noting import Notes
-from omen_server.opening import desk_of, index_of, ledger_of, riskcast_of, tell_end
+from omen_server.opening import desk_of, index_of, ledger_of, riskcast_of
 from omen_server.operations import Operated, Operations
 from omen_server.pipeline.ruleset import Ruleset
 from omen_server.pipeline.run import Outcome
@@ -95,7 +95,7 @@ async def answering(settings: OmenSettings, services: Services, ledger: Ledger, 
         index, follower = await stack.enter_async_context(index_of(settings, ledger, tail))
         desk = await stack.enter_async_context(desk_of(settings, rules))
         notes = Notes(follower, desk, stats, activity, utc_now)
-        stack.push_async_callback(notes.close)
+        stack.push_async_callback(notes.written)
         emitter = await stack.enter_async_context(emitting(settings, ledger, tail, notes, server))
         stream = Stream(ledger, tail, index.lookup.first_since, limits=settings.stream)
         stream.start()
@@ -108,8 +108,8 @@ async def answering(settings: OmenSettings, services: Services, ledger: Ledger, 
         events = Events(keeper, desk, rules, stats, kind=kind, now=utc_now)
         signals = Signals(keeper, kind, ahead_max, utc_now)
         queries = Queries(index.lookup, keeper, rules, caught_up(ledger, follower))
-        services.signals.begin(Parts(events, signals, queries, emitter, stream, rules))
-        services.ledger.begin(ledger, emitter.settled if emitter is not None else None)
+        services.signals.begin(Parts(events, signals, queries, emitter, notes, stream, rules))
+        services.ledger.begin(ledger, emitter.settled if emitter is not None else None, partition_of(index))
         stack.push_async_callback(services.ledger.close)
         poller = await stack.enter_async_context(polling(settings, events))
         services.operations.begin(
@@ -147,12 +147,12 @@ async def emitting(
     async with riskcast_of(settings) as client:
         emitter = Emitter(tail, client, await standing(ledger), settings.emitter, told=notes.take, breaker=breaker)
         pushing = asyncio.create_task(emitter.run(), name="emitter")
-        pushing.add_done_callback(tell_end)
+        mourning = asyncio.create_task(end_with(pushing, server))
         hurrying = asyncio.create_task(hurry_when_draining(emitter, server), name="hurry")
         try:
             yield emitter
         finally:
-            pushing.remove_done_callback(tell_end)
+            mourning.cancel()
             await emitter.stop(min(LAST_PUSHES_S, server.drain_left_s))
             hurrying.cancel()
             await asyncio.gather(pushing, hurrying, return_exceptions=True)
@@ -175,6 +175,18 @@ def caught_up(ledger: Ledger, follower: Follower) -> Callable[[], Awaitable[None
         await follower.wait_indexed(ledger.durable_offset)
 
     return wait
+
+
+def partition_of(index: Index) -> Callable[[str], Awaitable[str | None]]:
+    """
+    Return what tells in which partition a signal lies.
+    """
+
+    async def find(signal_id: str) -> str | None:
+        (known,) = await index.lookup.find([Wanted(signal_id)])
+        return known.partition if known is not None else None
+
+    return find
 
 
 def emitted_today(index: Index) -> Callable[[], Awaitable[int]]:
@@ -227,6 +239,17 @@ async def looked_after(ledger: Ledger, settings: OmenSettings, server: Server) -
                 stopping.set()
     finally:
         poison.cancel()
+
+
+async def end_with(task: "asyncio.Task[None]", server: Server) -> None:
+    """
+    End the process when *task* has ended, which goes on for ever by itself: without it the server only looks alive.
+    """
+    await asyncio.wait([task])
+    error = None if task.cancelled() else task.exception()
+    log.critical("task_ended", task=task.get_name(), exit_code=FAILED, exc_info=error)
+    await server.give_up(LAST_ANSWERS_S)
+    os._exit(FAILED)
 
 
 async def end_when_poisoned(ledger: Ledger, server: Server) -> None:

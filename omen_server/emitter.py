@@ -109,7 +109,7 @@ class Emitter:
                         if self._step():
                             await asyncio.sleep(0)
                         elif not self._finished():
-                            await self._guard.wait(self._stirred)
+                            await self._guard.wait(self._stirred, waiting=bool(self._waiting))
                 for minder in minders:
                     minder.cancel()
         finally:
@@ -154,6 +154,12 @@ class Emitter:
         if offset <= self._read and not self._marks.is_pending(offset):
             return FORGOTTEN
         return PENDING if self._hurrying else await self._outcomes.wait(offset)
+
+    def known(self, offset: int) -> Outcome | None:
+        """
+        Return what became of a signal a while ago, if that is remembered.
+        """
+        return self._outcomes.get(offset)
 
     async def push(self, item: Committed) -> Outcome:
         """
@@ -271,9 +277,10 @@ class Emitter:
         limits = self._limits.delivery
         if probing:
             limits = replace(limits, attempts_max=1)
-        call = asyncio.create_task(self._call(batch, permit, limits))
+        unsettled = {item.offset: item for item in batch}
+        call = asyncio.create_task(self._call(unsettled, permit, limits))
         self._calls.add(call)
-        call.add_done_callback(self._call_ended)
+        call.add_done_callback(partial(self._call_ended, unsettled, permit))
         metrics.PUSH_CALLS_OPEN.set(len(self._calls))
         return True
 
@@ -286,11 +293,10 @@ class Emitter:
         metrics.PUSH_OVERFLOW_SIGNALS.inc(len(items))
         self._settle([(item, OVERFLOW) for item in items])
 
-    async def _call(self, batch: Sequence[Committed], permit: int, limits: DeliveryLimits) -> None:
+    async def _call(self, unsettled: dict[int, Committed], permit: int, limits: DeliveryLimits) -> None:
         """
-        Make one call. However it ends, each of its signals has an outcome then, and the breaker its report.
+        Make one call, and report how it ended.
         """
-        unsettled = {item.offset: item for item in batch}
 
         def settle(done: Sequence[tuple[Committed, Outcome]]) -> None:
             for item, _ in done:
@@ -305,23 +311,21 @@ class Emitter:
             pause=partial(self._guard.pause, permit),
             share=self._share,
         )
-        rest = UNFORESEEN
         try:
-            self._guard.called(permit, await delivery.deliver(batch))
-        except asyncio.CancelledError:
-            self._guard.give_back(permit)
-            rest = STOPPED
-            raise
+            self._guard.called(permit, await delivery.deliver(list(unsettled.values())))
         except Exception as error:  # A bug must not leave callers waiting, nor hold back what is settled for ever.
-            self._guard.give_back(permit)
             log.exception("push_failed", text=str(error))
-        finally:
-            if unsettled:
-                self._settle([(item, rest) for item in unsettled.values()])
 
-    def _call_ended(self, call: asyncio.Task[None]) -> None:
+    def _call_ended(self, unsettled: dict[int, Committed], permit: int, call: asyncio.Task[None]) -> None:
+        """
+        Give an outcome to what has none: a call may be cancelled before it has even begun.
+        """
         self._calls.discard(call)
         metrics.PUSH_CALLS_OPEN.set(len(self._calls))
+        if unsettled:
+            self._guard.give_back(permit)
+            rest = STOPPED if call.cancelled() else UNFORESEEN
+            self._settle([(item, rest) for item in unsettled.values()])
         self._stirred.set()
 
     async def _send(self, signals: Sequence[Committed], timeout_s: float) -> list[Outcome | CallError]:

@@ -124,11 +124,11 @@ class Guard:
             await first_of(self._sleep(seconds), self._moved.wait())
         return self._breaker.holds(permit)
 
-    async def wait(self, stirred: asyncio.Event) -> None:
+    async def wait(self, stirred: asyncio.Event, *, waiting: bool) -> None:
         """
-        Wait for *stirred*, or until the next call is put off no longer.
+        Wait for *stirred*; if signals are *waiting*, only until the next call is put off no longer.
         """
-        delay_s = self.delay_s
+        delay_s = self.delay_s if waiting else 0.0
         if delay_s > 0:
             await first_of(self._sleep(delay_s), stirred.wait())
         else:

@@ -51,11 +51,12 @@ class Notes:
             self._writing.add(writing)
             writing.add_done_callback(self._writing.discard)
 
-    async def close(self) -> None:
+    async def written(self) -> None:
         """
-        Wait for what is being written.
+        Wait for the dead letters that are being written: nobody is told of a refusal that is not on record.
         """
-        await asyncio.gather(*self._writing)
+        if self._writing:
+            await asyncio.wait(self._writing)
 
     async def _keep(self, refused: Sequence[Failure]) -> None:
         try:

@@ -39,12 +39,21 @@ async def hosted(
     chosen = {"listen": "127.0.0.1:0", "metrics_port": 0, "drain_timeout_s": 5.0, **(settings or {})}
     server = Server("test-server", Loaded(ServerSettings(**chosen), {}), {service: servicer}, translate)
     await server.open()
-    running = asyncio.create_task(server.run(engine="test"))
-    try:
+    async with running(server):
         yield server
+
+
+@asynccontextmanager
+async def running(server: Server) -> AsyncIterator[None]:
+    """
+    Let an open server answer while the block runs; afterwards drain as on SIGTERM.
+    """
+    task = asyncio.create_task(server.run(engine="test"))
+    try:
+        yield
     finally:
         server.stop()
-        await running
+        await task
         await server.close()
 
 

@@ -2,7 +2,7 @@
 Ledgers of real signals: made by the engine itself, and served by the service over real gRPC.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -93,7 +93,7 @@ def entries(
 
 @asynccontextmanager
 async def opened(
-    place: Path, clock: Clock | None = None, disk: Disk | None = None, **limits: Any
+    place: Path, clock: Callable[[], datetime] | None = None, disk: Disk | None = None, **limits: Any
 ) -> AsyncIterator[Ledger]:
     """
     Open a ledger of signals, with small limits where a test names none.

@@ -6,6 +6,7 @@ from types import TracebackType
 from omen.v1.position_pb2 import BlockFingerprint, IndexRange
 from omen.v1.signal_pb2 import SignalEvent
 from omen_client.coalesce import Coalescer
+from omen_client.pages import pages
 from omen_client.server import ServerClient
 from omen_rpc.channel import ATTEMPTS_MAX, TIMEOUT_S, ClientFiles
 from omen_rpc.errors import AlreadyExists, CallError
@@ -136,13 +137,9 @@ class RiskCastClient(ServerClient):
         Yield stored signals in the order they were stored.
         """
         request = inventory_pb.ListProcessedSignalsRequest(partition=partition, origin=origin, page_size=page_size)
-        while True:
-            reply = await self.connection.call(self._inventory.ListProcessedSignals, request)
-            for signal in reply.signals:
+        async for page in pages(self.connection, self._inventory.ListProcessedSignals, request):
+            for signal in page.signals:
                 yield signal
-            if not reply.next_page_token:
-                return
-            request.page_token = reply.next_page_token
 
     async def lookup(self, signal_ids: Sequence[str]) -> inventory_pb.LookupSignalsResponse:
         """
@@ -162,13 +159,9 @@ class RiskCastClient(ServerClient):
         Yield conflicts, newest first.
         """
         request = inventory_pb.ListConflictsRequest()
-        while True:
-            reply = await self.connection.call(self._inventory.ListConflicts, request)
-            for conflict in reply.conflicts:
+        async for page in pages(self.connection, self._inventory.ListConflicts, request):
+            for conflict in page.conflicts:
                 yield conflict
-            if not reply.next_page_token:
-                return
-            request.page_token = reply.next_page_token
 
     async def coverage(
         self,

@@ -36,6 +36,10 @@ async def outcomes(emitter: Emitter | None, kept: Sequence[Kept], wait_s: float 
     Return what RiskCast said of each signal, by offset; what is still under way when the time is up is pending.
     """
     known = {each.item.offset: Outcome(each.status, each.ack_id) for each in kept if each.status in FINAL}
+    if emitter is not None:
+        # The index hears of it a moment later than the hot path.
+        heard = {each.item.offset: emitter.known(each.item.offset) for each in kept if each.cached}
+        known.update({offset: outcome for offset, outcome in heard.items() if outcome and outcome.status in FINAL})
     if wait_s is None:
         durable = Outcome(pb.EMIT_STATUS_DURABLE)
         return {each.item.offset: known.get(each.item.offset, durable) for each in kept}

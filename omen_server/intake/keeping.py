@@ -122,8 +122,11 @@ class Keeper(Generic[Told]):
     async def read(self, known: Sequence[Known]) -> dict[int, Committed]:
         """
         Return what the ledger holds at known places, by offset. Places that cannot be read any more are not there.
+
+        What the index says is checked against the record: a damaged index must not give one signal for another.
         """
         found: dict[int, Committed] = {}
+        ids = {each.offset: each.signal_id for each in known}
         places: dict[str, list[int]] = {}
         for each in known:
             held = self._tail.after(each.offset - 1, 1)
@@ -134,7 +137,7 @@ class Keeper(Generic[Told]):
         for partition, indexes in places.items():
             async for batch in self._ledger.read_partition(partition, indexes=indexes):
                 for item in await asyncio.to_thread(decoded, batch):
-                    if isinstance(item, Committed):
+                    if isinstance(item, Committed) and ids.get(item.offset) == item.event.signal_id:
                         found[item.offset] = item
         return found
 

@@ -19,6 +19,7 @@ from omen_server.intake.keeping import Kept, Result
 from omen_server.intake.queries import Queries
 from omen_server.intake.signals import Signals
 from omen_server.ledger.errors import LedgerError, LedgerPoisoned
+from omen_server.noting import Notes
 from omen_server.outcomes import Outcome as Delivered
 from omen_server.pipeline.explanation import explain_stored
 from omen_server.pipeline.ruleset import Ruleset
@@ -42,6 +43,7 @@ class Parts:
     signals: Signals
     queries: Queries
     emitter: Emitter | None
+    notes: Notes
     stream: Stream
     rules: Ruleset
 
@@ -155,6 +157,8 @@ class SignalService(SignalServiceServicer):
         refuse_whole([result for result, _ in results])
         wait_s = answers.patience_s(delivery, context)
         delivered = await answers.outcomes(self._parts.emitter, kept, wait_s)
+        if any(each.status == pb.EMIT_STATUS_REJECTED for each in delivered.values()):
+            await self._parts.notes.written()
         return [told(result, delivered) for result, _ in results]
 
     def _explain(

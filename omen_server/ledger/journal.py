@@ -304,9 +304,11 @@ class Journal:
         """
         Begin the next segment of a partition. What the last one holds is durable: every group was synced on its own.
 
-        A crash leaves an empty segment, or one that `_CURRENT` does not name yet; the newest file counts. A failure
-        changes nothing here, and the next attempt makes the same segment again.
+        A crash leaves an empty segment, or one that `_CURRENT` does not name yet; the newest file counts. So it
+        does after a failure: the last segment takes nothing more, however small, and the next attempt makes the same
+        one again. Recovery looks for a tear, and writes again what a failed sync may have left, in the newest only.
         """
+        tail.size_bytes = max(tail.size_bytes, self._settings.segment_bytes_max)
         directory = f"{self._root}/{tail.partition}"
         if tail.partition in self._disk.names(f"{self._root}/{ARCHIVE}"):
             move(self._disk, f"{self._root}/{ARCHIVE}/{tail.partition}", directory)

@@ -3,7 +3,8 @@ LedgerService: the ledger, readable by anyone who wants to check it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import suppress
 from time import monotonic
 from typing import Any, TypeAlias, TypeVar
 
@@ -19,8 +20,8 @@ from omen_rpc.signal_codec import decode
 
 from . import bounds, messages
 from .alarm import Alarm
-from .audit import Verdict
-from .errors import RecordNotFound
+from .audit import Proof, Verdict
+from .errors import PartitionNotSealed, RecordNotFound
 from .ledger import Ledger
 from .names import date_of, late_of
 from .passage import Passage, Span
@@ -29,6 +30,8 @@ from .upkeep import tell_sealed
 Answer = TypeVar("Answer")
 # How far the hot path has settled a partition (position) and the whole ledger (offset).
 Settled: TypeAlias = Callable[[str], tuple[int, int]]
+# In which partition a signal lies; None when nobody knows.
+PartitionOf: TypeAlias = Callable[[str], Awaitable[str | None]]
 
 PARTITIONS_DEFAULT, PARTITIONS_MAX = 100, 500
 BLOCKS_DEFAULT, BLOCKS_MAX = 1000, 10_000
@@ -58,19 +61,22 @@ class LedgerService(LedgerServiceServicer):
 
     def __init__(self) -> None:
         self._settled: Settled = self._durable
+        self._partition_of: PartitionOf = nowhere
         self._alarm = Alarm()
         self._audits = asyncio.Semaphore(AUDITS_MAX)
         self._works: set[asyncio.Task[Any]] = set()
         self._ledger: Ledger
 
-    def begin(self, ledger: Ledger, settled: Settled | None = None) -> None:
+    def begin(self, ledger: Ledger, settled: Settled | None = None, partition_of: PartitionOf | None = None) -> None:
         """
         Answer for *ledger* from now on.
 
         *settled* says how far the hot path is; without one everything durable counts as settled, as nothing is pushed.
+        *partition_of* saves proofs the search through every partition.
         """
         self._ledger = ledger
         self._settled = settled or self._durable
+        self._partition_of = partition_of or nowhere
         for gap in ledger.recovered.skipped:
             self._alarm.gap(gap)
 
@@ -247,13 +253,8 @@ class LedgerService(LedgerServiceServicer):
         fields = Fields(request)
         fields.signal_id()
         fields.check()
-        try:
-            async with self._audits:
-                proof = await self._ledger.prove(request.signal_id)
-        except RecordNotFound as error:
-            raise fault(
-                Reason.ERROR_REASON_SIGNAL_NOT_FOUND, str(error), metadata={"signal_id": request.signal_id}
-            ) from None
+        async with self._audits:
+            proof = await self._proof(request.signal_id)
         reply = pb.ProveInclusionResponse(
             partition=proof.partition,
             manifest_revision=proof.manifest_revision,
@@ -312,6 +313,18 @@ class LedgerService(LedgerServiceServicer):
         steps = await self._undisturbed(self._ledger.run_lifecycle(dry_run=request.validate_only))
         return pb.RunLifecycleResponse(steps=messages.step_messages(steps, STEPS_MAX), step_count=len(steps))
 
+    async def _proof(self, signal_id: str) -> Proof:
+        name = await self._partition_of(signal_id)
+        try:
+            if name is not None and self._ledger.names().get(name):
+                with suppress(RecordNotFound):  # Whoever said so may be wrong; then all of them are searched.
+                    return await self._ledger.prove(signal_id, name)
+            return await self._ledger.prove(signal_id)
+        except RecordNotFound as error:
+            if name is not None:
+                raise PartitionNotSealed(name) from None
+            raise fault(Reason.ERROR_REASON_SIGNAL_NOT_FOUND, str(error), metadata={"signal_id": signal_id}) from None
+
     def _durable(self, name: str) -> tuple[int, int]:
         return self._ledger.durable_index(name), self._ledger.durable_offset
 
@@ -328,6 +341,13 @@ class LedgerService(LedgerServiceServicer):
         self._works.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.info("ledger_work_failed", error=type(error).__name__, text=str(error))
+
+
+async def nowhere(_signal_id: str) -> str | None:
+    """
+    Know nothing of any signal.
+    """
+    return None
 
 
 def named(request: PartitionRequest) -> str:

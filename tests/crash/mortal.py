@@ -1,7 +1,7 @@
 """
 Lives through one short history of a ledger again and again, and kills itself at the next file operation each time.
 
-    python -m tests.crash.mortal DIRECTORY FIRST STEP
+    python -m tests.crash.mortal DIRECTORY
 
 Each life is a process of its own with a ledger of its own, `DIRECTORY/N`, and dies by SIGKILL right before its N-th
 change of a file; a write counts twice, and may be left half done. `DIRECTORY/N.said` holds what it told the world until
@@ -225,9 +225,9 @@ def main() -> None:
     """
     Live until a life reaches the end.
     """
-    directory, dies_at, step = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    directory, dies_at = Path(sys.argv[1]), 1
     while not live(directory, dies_at):
-        dies_at += step
+        dies_at += 1
 
 
 if __name__ == "__main__":

@@ -268,6 +268,20 @@ MUTANTS = (
         "test_tail_that_a_later_seal_proves_is_not_cut",
     ),
     Mutant(
+        "deleted days pass for lost records",
+        T._proven_lost,
+        "if manifest is not None and _first_offset(manifest) > after:",
+        "if False:",
+        "test_tear_behind_a_deleted_day_is_a_tear",
+    ),
+    Mutant(
+        "positions of a deleted late partition are used again",
+        T.scan_tail,
+        "if before is None and files.manifest is not None:",
+        "if False:",
+        "test_positions_go_on_behind_a_deleted_late_partition",
+    ),
+    Mutant(
         "no positions are skipped",
         R._skipped,
         "+ 1) * settings.skip_records",

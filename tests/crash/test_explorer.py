@@ -15,14 +15,16 @@ import pytest
 
 from omen_server.ledger import seal
 from omen_server.ledger.entry import Entry
+from omen_server.ledger.format import HEADER_BYTES
 from omen_server.ledger.journal import Journal
 from omen_server.ledger.recovery import recover
 from omen_server.ledger.settings import LedgerSettings
-from tests.crash.explorer import ROOT, START, Explorer, Promises, Remembered, Violation, promise_recovered
+from tests.crash.explorer import START, Explorer, Remembered
 from tests.crash.mutants import MUTANTS, Mutant, alive
+from tests.crash.promises import ROOT, Promises, Violation, promise_recovered
 from tests.crash.records import NOTES, Note
-from tests.crash.simulated import SimulatedDisk, kill
-from tests.omen_server.ledger import test_faults, test_flips, test_format, test_recovery, test_seal
+from tests.crash.simulated import Image, SimulatedDisk, kill
+from tests.omen_server.ledger import test_faults, test_flips, test_format, test_lifecycle, test_recovery, test_seal
 from tests.omen_server.ledger.conftest import Clock, opener
 
 TREE = Path(__file__).parents[2]
@@ -109,39 +111,49 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def damaged(file: str) -> tuple[SimulatedDisk, Promises]:
+LIMITS = LedgerSettings(ballast_bytes=0, resume_free_bytes=0)
+LATE = f"{ROOT}/2026-01-30-late"
+
+
+def open_again(text: str = "") -> tuple[Image, Promises]:
     """
-    Return a late partition that is open again behind its seal, one bit of a file's last payload changed, and its seals.
+    Return a late partition of two records, sealed, and two more since, and its seals; *text* is the first ones'.
     """
-    disk, settings = SimulatedDisk.holding({ROOT: None}), LedgerSettings(ballast_bytes=0, resume_free_bytes=0)
-    journal = Journal(disk, ROOT, settings, lambda: START, recover(disk, ROOT, settings, NOTES))
+    disk = SimulatedDisk.holding({ROOT: None})
+    journal = Journal(disk, ROOT, LIMITS, lambda: START, recover(disk, ROOT, LIMITS, NOTES))
     promises = Promises()
-    for number in range(3):
-        entry = Entry(START, Remembered(Note(f"OMEN-{number}"), {}, promises.tried))
+    for sealed in (True, True, False):
         name = journal.route(START, set())
-        journal.commit(name, [entry], [])
-        if number < 2:
+        for each in (text, ""):
+            journal.commit(name, [Entry(START, Remembered(Note("OMEN-1", each), {}, promises.tried))], [])
+        if sealed:
             seal.seal(disk, ROOT, name, journal.freeze(name), codec=NOTES, now=lambda: START)
             promises.sealed.add(name)
-    image = kill(disk.state)
-    path = f"{ROOT}/2026-01-30-late/{file}"
-    whole = image[path]
-    assert whole
-    image[path] = whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:]
-    return SimulatedDisk.holding(image), promises
+    return kill(disk.state), promises
+
+
+def hold_damaged(image: Image, path: str, promises: Promises) -> bool:
+    """
+    Change one bit of a file's last payload, recover, and hold it against the promises.
+    """
+    whole = image[path] or b""
+    disk = SimulatedDisk.holding({**image, path: whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:]})
+    return promise_recovered(disk, recover(disk, ROOT, LIMITS, NOTES), promises.copy())
 
 
 @pytest.mark.usefixtures("_quiet")
-def test_named_gap_behind_a_seal_breaks_no_promise() -> None:
+def test_gap_is_excused_where_no_one_could_tell() -> None:
     """
-    What came after a seal may be a named gap, while nothing of it was promised; sealed bytes may not.
+    A gap is excused behind a seal, too, where the sector ends inside of a length; not elsewhere, nor in sealed bytes.
     """
-    settings = LedgerSettings(ballast_bytes=0, resume_free_bytes=0)
-    disk, promises = damaged("signals-002.wal")
-    assert promise_recovered(disk, recover(disk, ROOT, settings, NOTES), promises)
-    disk, promises = damaged("signals-001.wal")
+    image, promises = open_again()
+    with pytest.raises(Violation, match="no corruption"):
+        hold_damaged(image, f"{LATE}/signals-002.wal", promises)
+    second = (image[f"{LATE}/signals-002.wal"] or b"").index(b"{", 9) - HEADER_BYTES
+    image, promises = open_again("x" * (510 - second))
+    assert hold_damaged(image, f"{LATE}/signals-002.wal", promises)
     with pytest.raises(Violation, match="does not verify"):
-        promise_recovered(disk, recover(disk, ROOT, settings, NOTES), promises)
+        hold_damaged(image, f"{LATE}/signals-001.wal", promises)
 
 
 Story = Callable[..., Coroutine[Any, Any, None]]
@@ -191,6 +203,12 @@ KILLERS: dict[str, Callable[[Path], None]] = {
     ),
     "test_tail_that_a_later_seal_proves_is_not_cut": lambda place: run(
         test_recovery.test_tail_that_a_later_seal_proves_is_not_cut, place
+    ),
+    "test_tear_behind_a_deleted_day_is_a_tear": lambda place: run(
+        test_lifecycle.test_tear_behind_a_deleted_day_is_a_tear, place
+    ),
+    "test_positions_go_on_behind_a_deleted_late_partition": lambda place: run(
+        test_lifecycle.test_positions_go_on_behind_a_deleted_late_partition, place
     ),
     "test_damage_at_the_end_skips_positions_once": lambda place: run(
         test_recovery.test_damage_at_the_end_skips_positions_once, place

@@ -63,7 +63,7 @@ def lived(place: Path) -> dict[int, list[str]]:
     """
     Let every life be lived, and return what each one said.
     """
-    command = [sys.executable, "-m", "tests.crash.mortal", str(place), "1", "1"]
+    command = [sys.executable, "-m", "tests.crash.mortal", str(place)]
     subprocess.run(command, cwd=TREE, env=tree_environment(), check=True, timeout=100)
     return {int(said.stem): said.read_text().splitlines() for said in place.glob("*.said")}
 

@@ -73,7 +73,7 @@ asyncio.run(main())
     with pytest.raises(IndexLocked, match=f"{path}.*{other.pid}"):
         async with open_index(url):
             pass
-    await other.communicate()
+    await other.communicate(b"")
     async with open_index(url) as index:
         assert await index.projection.mark() is None
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from omen_rpc.position import Position
 from omen_server.ledger import seal
 from omen_server.ledger.directory import open_ledger
 from omen_server.ledger.durable import Disk
@@ -24,7 +25,8 @@ from omen_server.ledger.recovery import recover
 from omen_server.ledger.segment import Record
 from omen_server.ledger.settings import LedgerSettings
 from tests.conftest import need
-from tests.crash.explorer import DAYS, ROOT, START, Promises, Remembered, promise_recovered
+from tests.crash.explorer import DAYS, START, Remembered
+from tests.crash.promises import ROOT, Promises, promise_recovered
 from tests.crash.records import NOON, NOTES, Note, note
 from tests.crash.simulated import Faults, SimulatedDisk, kill, power_cut
 from tests.omen_server.ledger.conftest import Opener
@@ -334,3 +336,21 @@ def test_failed_sync_is_never_tried_again() -> None:
     with suppress(LedgerPoisoned):
         run.journal.commit(DAYS[0].date().isoformat(), [note(1, DAYS[0])], [])
     assert disk.syncs == syncs
+
+
+def test_segment_behind_a_failed_roll_takes_nothing() -> None:
+    """
+    A roll that failed half-way has left a newer segment: even a record that the older one had room for goes there.
+    """
+    disk = SimulatedDisk.holding({ROOT: None})
+    settings = LedgerSettings(segment_bytes_max=900, ballast_bytes=0, resume_free_bytes=0)
+    journal = Journal(disk, ROOT, settings, lambda: START, recover(disk, ROOT, settings, NOTES))
+    day = journal.route(START, set())
+    journal.commit(day, [note(1, START)], [])
+    disk.faults = Faults("write", 1, errno.ENOSPC)
+    with pytest.raises(LedgerFull):
+        journal.commit(day, [note(2, START, "x" * 800)], [])
+    disk.faults = Faults()
+    results: list[Position | LedgerError] = []
+    journal.commit(day, [note(3, START)], results)
+    assert [result.sequence for result in results if isinstance(result, Position)] == [2 << 32 | 1]

@@ -257,7 +257,7 @@ async def test_heartbeats_by_the_clock(tmp_path: Path) -> None:
         )
         await subscription.kind("caught_up")
         await at.append(range(10))
-        await until(lambda: at.stream.subscribers()[0].position == 10)
+        await until(lambda: at.stream.subscribers()[1].position == 10)
         time = 9.0
         at.stream.hub.wake()
         time = 9.9

@@ -1,0 +1,179 @@
+"""
+Rounds over partitions: one at a time, under a lease, oldest first, each within the limits of the round.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import structlog
+
+from omen_client import OmenClient
+from omen_rpc import metrics
+from omen_rpc.errors import Reason, fault
+from reconcile.v1 import reconcile_service_pb2 as pb
+
+from .plan import in_order, since
+from .reconcile import Budget, Reconcile, Wish
+from .state import Control, Parked
+
+Tell = Callable[[pb.RunReconcileResponse], None]
+RENEWALS_PER_LEASE = 3
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """
+    Which partitions a round is over: one, those of the last days, or all of them.
+    """
+
+    partition: str = ""
+    since_days: int = 0
+
+
+class Rounds:
+    """
+    Makes rounds. It owns the lease while one is under way.
+    """
+
+    def __init__(
+        self,
+        omen: OmenClient,
+        reconcile: Reconcile,
+        control: Control,
+        parked: Parked,
+        lease_s: float,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._omen, self._reconcile, self._control, self._parked = omen, reconcile, control, parked
+        self._lease_s = lease_s
+        self._now = now
+        self._owner = f"{socket.gethostname()}/{os.getpid()}/{os.urandom(4).hex()}"
+        self._turn = asyncio.Lock()
+        self._lost = False
+        self._paused = False
+
+    async def make(self, target: Target, wish: Wish, tell: Tell) -> pb.RunReconcileResponse.Summary:
+        """
+        Make one round and return what it came to; *tell* hears of progress, of every result, and of the summary.
+
+        Raises CallError while reconciling is paused, while another reconciler is at work, or when OMEN cannot say
+        which partitions there are. What goes wrong with one partition is that partition's result.
+        """
+        async with self._turn, self._leased():
+            await self._check_paused()
+            began_s = time.monotonic()
+            run_id = f"run-{self._now():%Y%m%dT%H%M%S}-{os.urandom(4).hex()}"
+            summary = pb.RunReconcileResponse.Summary(run_id=run_id)
+            names = await self._names(target)
+            budget = Budget(wish.replays_max, began_s + wish.seconds_max, self._stopping)
+
+            for number, name in enumerate(names, 1):
+
+                def told(progress: pb.RunReconcileResponse.Progress, number: int = number) -> None:
+                    progress.partition_number, progress.partition_total = number, len(names)
+                    tell(pb.RunReconcileResponse(progress=progress))
+
+                if self._stopping():
+                    break
+                result = await self._reconcile.run(name, wish, budget, run_id, told)
+                count(summary, result)
+                tell(pb.RunReconcileResponse(result=result))
+            summary.duration.FromMilliseconds(round((time.monotonic() - began_s) * 1000))
+            await self._measure(summary)
+            tell(pb.RunReconcileResponse(summary=summary))
+            return summary
+
+    async def pause(self, reason: str) -> bool:
+        """
+        Let the round that is under way end after its batch, and begin no other until `resume`; also over a restart.
+        """
+        self._paused = True
+        return not await self._control.pause(reason)
+
+    async def resume(self) -> bool:
+        """
+        Go on.
+        """
+        self._paused = False
+        return await self._control.resume()
+
+    async def _names(self, target: Target) -> list[str]:
+        if target.partition:
+            await self._omen.partition(target.partition)
+            return [target.partition]
+        names = [each.partition async for each in self._omen.partitions(page_size=500)]
+        return in_order(since(names, target.since_days, self._today()) if target.since_days else names)
+
+    def _today(self) -> date:
+        return self._now().astimezone(UTC).date()
+
+    def _stopping(self) -> str:
+        return "lease_lost" if self._lost else "paused" if self._paused else ""
+
+    async def _check_paused(self) -> None:
+        reason = await self._control.paused()
+        self._paused = reason is not None
+        if reason is not None:
+            raise fault(
+                Reason.ERROR_REASON_RECONCILE_PAUSED, f"Reconciling is paused: {reason}", metadata={"reason": reason}
+            )
+
+    async def _measure(self, summary: pb.RunReconcileResponse.Summary) -> None:
+        metrics.RECONCILE_PARKED_SIGNALS.set(await self._parked.count())
+        if not (summary.partial or summary.failed):
+            metrics.RECONCILE_LAST_SUCCESS.set(self._now().timestamp())
+
+    @asynccontextmanager
+    async def _leased(self) -> AsyncIterator[None]:
+        """
+        Hold the lease while the block runs, or raise LEASE_HELD.
+        """
+        lease = await self._control.hold(self._owner, self._lease_s, self._now())
+        if lease is None:
+            raise fault(
+                Reason.ERROR_REASON_LEASE_HELD,
+                metadata={"holder": "another", "retry_after_s": self._lease_s},
+                retry_after_s=self._lease_s,
+            )
+        self._lost = False
+        renewing = asyncio.create_task(self._renew())
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+            await self._control.release(self._owner)
+
+    async def _renew(self) -> None:
+        while not self._lost:
+            await asyncio.sleep(self._lease_s / RENEWALS_PER_LEASE)
+            try:
+                self._lost = await self._control.hold(self._owner, self._lease_s, self._now()) is None
+            except Exception as error:  # noqa: BLE001 - the loop of a task: a lease that cannot be renewed is lost
+                log.warning("lease_not_renewed", text=str(error))
+                self._lost = True
+
+
+def count(summary: pb.RunReconcileResponse.Summary, result: pb.ReconcileResult) -> None:
+    """
+    Add a partition's result to the summary.
+    """
+    match result.status:
+        case pb.RECONCILE_STATUS_COMPLETED:
+            summary.completed += 1
+        case pb.RECONCILE_STATUS_PARTIAL:
+            summary.partial += 1
+        case pb.RECONCILE_STATUS_FAILED:
+            summary.failed += 1
+        case _:
+            summary.skipped += 1
+    summary.replayed_count += result.replayed_count
+    summary.remaining_count += result.remaining_count

@@ -1,0 +1,97 @@
+"""
+What a run over a partition comes to, in the words of the contract.
+"""
+
+import structlog
+
+from reconcile.v1 import reconcile_service_pb2 as pb
+
+from .replay import Replayed
+
+log = structlog.get_logger()
+
+
+def verdict(
+    result: pb.ReconcileResult, replayed: Replayed, only_parked: bool
+) -> tuple[pb.ReconcileStatus.ValueType, str]:
+    """
+    Return how a partition stands, and why in a word.
+    """
+    integrity, partial = result.integrity, pb.RECONCILE_STATUS_PARTIAL
+    if result.remaining_count:
+        return partial, replayed.stopped or ("parked" if only_parked else "still_missing")
+    kinds = [each.kind for each in integrity.findings if each.kind != pb.FINDING_KIND_RECOVERABLE]
+    if kinds:
+        return partial, pb.FindingKind.Name(kinds[0]).removeprefix("FINDING_KIND_").lower()
+    if integrity.corrupt_count:
+        return partial, f"ledger_corrupt_{integrity.corrupt_count}"
+    if not integrity.proven:
+        return partial, "not_proven"
+    return pb.RECONCILE_STATUS_COMPLETED, ""
+
+
+def alarm(result: pb.ReconcileResult) -> None:
+    """
+    Log what should not be, by its exact place. Nothing is ever deleted for it.
+    """
+    for each in result.integrity.findings:
+        log.critical(
+            "reconcile_finding",
+            kind=pb.FindingKind.Name(each.kind).removeprefix("FINDING_KIND_"),
+            partition=each.partition,
+            ledger_index=each.ledger_index,
+            stored_signal_id=each.stored_signal_id,
+            ledger_signal_id=each.ledger_signal_id,
+        )
+        if each.kind in (pb.FINDING_KIND_EXTRA, pb.FINDING_KIND_AHEAD_OF_LEDGER):
+            result.extra_ids.append(each.stored_signal_id)
+
+
+def absorb(total: Replayed, more: Replayed) -> None:
+    """
+    Add what one more replay came to. Of refusals the last one counts, for each signal.
+    """
+    total.count += more.count
+    total.ids += more.ids
+    total.unreadable += more.unreadable
+    total.false_gaps += more.false_gaps
+    total.stopped = total.stopped or more.stopped
+    total.refused = [*more.refused] if more.refused else total.refused
+
+
+def failed(state: pb.ReconcileState | None, result: pb.ReconcileResult) -> pb.ReconcileState:
+    """
+    Return the state after a run that could not be made: what was verified before stays so, and is looked at again.
+    """
+    following = pb.ReconcileState(partition_date=result.partition_date)
+    if state is not None:
+        following.CopyFrom(state)
+    following.status = pb.RECONCILE_STATUS_FAILED
+    following.reason, following.error_message = result.reason, result.error
+    following.final = False
+    return following
+
+
+def skipped(result: pb.ReconcileResult, reason: str) -> None:
+    """
+    Say that nothing was done, and why.
+    """
+    result.status, result.reason = pb.RECONCILE_STATUS_SKIPPED, reason
+
+
+def progress(
+    result: pb.ReconcileResult, phase: pb.ReconcilePhase.ValueType
+) -> pb.RunReconcileResponse.Progress:
+    """
+    Return how far a run is.
+    """
+    return pb.RunReconcileResponse.Progress(
+        partition=result.partition_date, phase=phase, replayed=result.replayed_count, missing=result.missing_count
+    )
+
+
+def word(status: pb.ReconcileStatus.ValueType) -> str:
+    """
+    Return a status's short name.
+    """
+    return pb.ReconcileStatus.Name(status).removeprefix("RECONCILE_STATUS_").lower()
