@@ -95,9 +95,7 @@ async def go_round(rounds: Rounds, settings: ReconcilerSettings) -> None:
     """
     loop = asyncio.get_running_loop()
     all_due_s = loop.time()
-    wish = Wish(
-        include_open=settings.include_open, replays_max=settings.replays_max, seconds_max=settings.round_s_max
-    )
+    wish = Wish(include_open=settings.include_open, replays_max=settings.replays_max, seconds_max=settings.round_s_max)
     while True:
         due_s = loop.time() + settings.interval
         everything = loop.time() >= all_due_s
@@ -141,8 +139,8 @@ async def parts_of(settings: ReconcilerSettings) -> AsyncIterator[Parts]:
         rate = Rate(await state.control.rate() or settings.replay_rate)
         comparing = Comparing(omen, riskcast)
         replayer = Replayer(omen, riskcast, rate, Courtesy(omen).wait)
-        reconcile = Reconcile(omen, comparing, replayer, state.runs, state.parked, utc_now)
-        rounds = Rounds(omen, reconcile, state.control, state.parked, settings.lease_s, utc_now)
+        reconcile = Reconcile(omen, comparing, replayer, runs=state.runs, parked=state.parked, now=utc_now)
+        rounds = Rounds(omen, reconcile, state.control, state.parked, lease_s=settings.lease_s, now=utc_now)
         yield Parts(state, comparing, rate, Parking(state.parked, replayer, utc_now), rounds)
 
 

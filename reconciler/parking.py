@@ -38,7 +38,7 @@ class Parking:
                 break
         missing = wanted - {each.signal_id for each in found}
         if missing:
-            first = sorted(missing)[0]
+            first = min(missing)
             raise fault(
                 Reason.ERROR_REASON_PARKED_SIGNAL_NOT_FOUND,
                 f"{first} is not parked.",

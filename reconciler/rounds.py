@@ -49,6 +49,7 @@ class Rounds:
         reconcile: Reconcile,
         control: Control,
         parked: Parked,
+        *,
         lease_s: float,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:

@@ -30,9 +30,7 @@ class ReconcileClient(ServerClient):
 
     async def run(
         self, request: pb.RunReconcileRequest | None = None
-    ) -> AsyncGenerator[
-        pb.RunReconcileResponse.Progress | pb.ReconcileResult | pb.RunReconcileResponse.Summary, None
-    ]:
+    ) -> AsyncGenerator[pb.RunReconcileResponse.Progress | pb.ReconcileResult | pb.RunReconcileResponse.Summary, None]:
         """
         Make a round and yield progress, a result for each partition, and the summary. Leaving the loop ends the round.
         """
