@@ -7,6 +7,7 @@ Then a gap that closes meanwhile is harmless, and something too much can be no r
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import aclosing
 
+from omen.v1 import ledger_service_pb2 as ledger_pb
 from omen.v1.position_pb2 import BlockFingerprint, IndexRange, LedgerGap
 from omen.v1.signal_pb2 import SignalEvent
 from omen_client import OmenClient, RiskCastClient
@@ -72,6 +73,23 @@ class Comparing:
         """
         reply = await self._omen.fingerprint(mark.partition, 1, mark.through)
         return Sum(reply.count, reply.fingerprint_hi, reply.fingerprint_lo), reply.ByteSize()
+
+    async def damaged(self, mark: Watermark) -> int:
+        """
+        Have the ledger derive all of a partition from its bytes, and return how many records have faults, 100 at most.
+
+        A damaged record shows in the manifest as well; only where no record is to blame, that counts, as one.
+        """
+        found = 0
+        frames = self._omen.verify(mark.partition)
+        async with aclosing(frames):
+            async for frame in frames:
+                if isinstance(frame, ledger_pb.VerifyPartitionResponse.Verdict):
+                    found = len(
+                        {fault.ledger_index for fault in frame.faults if 0 < fault.ledger_index <= mark.highwater}
+                    )
+                    found = found or min(1, frame.fault_count)
+        return found
 
     async def hashes(self, partition: str, indexes: Sequence[int]) -> list[tuple[int, int]]:
         """

@@ -153,8 +153,13 @@ class Reconcile:
         tell(progress(result, pb.RECONCILE_PHASE_COMPARING))
         reason = "forced" if wish.force else need(state, mark, self._now())
         full = wish.full or reason == "scrub_due"
+        if full:
+            # The ledger knows of damage what it met when it last counted; only reading all of it finds the rest.
+            result.integrity.corrupt_count = await self._comparing.damaged(mark)
         look = await self._look(mark, full=full)
         spared = await self._spared(mark.partition)
+        if result.integrity.corrupt_count:
+            reason = reason or f"ledger_corrupt_{result.integrity.corrupt_count}"
         reason = reason or await self._noticed(look, state, spared)
         result.bytes_compared = look.bytes_compared
         if not reason:
@@ -226,7 +231,8 @@ class Reconcile:
         whole = mark.through == mark.highwater
         result.ledger_count = min(described.distinct_signal_ids, look.ledger.count) if whole else look.ledger.count
         # The manifest counts what was damaged when the partition was sealed, the watermark what is so now.
-        result.integrity.corrupt_count = max(described.corrupt_count, count_of(mark.gaps))
+        integrity = result.integrity
+        integrity.corrupt_count = max(integrity.corrupt_count, described.corrupt_count, count_of(mark.gaps))
         result.integrity.unpositioned = coverage.unpositioned
         waived = len(spared.waived.intersection(positions_of(coverage.missing))) if spared.waived else 0
         result.missing_count = coverage.missing_count - waived

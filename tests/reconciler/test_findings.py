@@ -3,6 +3,7 @@ What a reconciler notices although nothing seems to have changed, and what it re
 """
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,23 @@ async def test_a_damaged_record_is_said(tmp_path: Path) -> None:
         assert findings(result) == [(pb.FINDING_KIND_RECOVERABLE, 3, "OMEN-TEST000003")]
         assert "OMEN-TEST000010" in at.far.acks()
         assert (await at.near.client.partition(DAY)).partition.reconciled_through == 0
+
+
+async def test_damage_after_the_proof_is_found_by_a_full_run(tmp_path: Path) -> None:
+    """
+    A record goes bad when its day was COMPLETED long ago: a FULL run reads the ledger again and says so, also the one
+    that is made every week; a day that is whole stays COMPLETED under it.
+    """
+    async with world(tmp_path) as at:
+        await whole(at)
+        assert status(await at.one(full=True)) == ("SKIPPED", "up_to_date")
+        assert status(await at.one(full=True, force=True)) == ("COMPLETED", "")
+        await damage(at, 4)
+        assert status(await at.one()) == ("SKIPPED", "up_to_date")
+        at.clock.now += timedelta(days=8)
+        result = await at.one()
+        assert status(result) == ("PARTIAL", "ledger_corrupt_1")
+        assert (result.integrity.corrupt_count, result.missing_count) == (1, 0)
 
 
 async def test_damage_on_the_way_is_said(tmp_path: Path) -> None:

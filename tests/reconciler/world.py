@@ -86,7 +86,7 @@ class World:
         names = {f"OMEN-TEST{number:06d}" for number in chosen}
         pushed = names if hot is None else {f"OMEN-TEST{number:06d}" for number in hot}
         found = []
-        for name in self.near.ledger.names():
+        for name in [each for each in self.near.ledger.names() if each.startswith(emitted_at.date().isoformat())]:
             found += [event for event in await self.records(name) if event.signal_id in names]
         await self.push([event for event in found if event.signal_id in pushed])
         return found
