@@ -4,7 +4,7 @@ Asking both sides, in the order that makes an answer mean something: the ledger'
 Then a gap that closes meanwhile is harmless, and something too much can be no race.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import aclosing
 
 from omen.v1.position_pb2 import BlockFingerprint, IndexRange, LedgerGap
@@ -158,36 +158,33 @@ class Comparing:
                     found[item.ledger_index] = Held(item.signal_id, item.content_digest)
         return found
 
-    async def _recoverable(
-        self, mark: Watermark, coverage: Coverage, found: Iterable[pb.Finding]
-    ) -> list[pb.Finding]:
+    async def _recoverable(self, mark: Watermark, coverage: Coverage, found: Iterable[pb.Finding]) -> list[pb.Finding]:
         """
         Name what RiskCast still has of what the ledger has lost.
         """
         known = {finding.ledger_index for finding in found}
         more: list[pb.Finding] = []
-        for first, last in coverage.recoverable:
-            for start in range(first, last + 1, BLOCK_POSITIONS):
-                for each in await self._riskcast.positions(
-                    mark.partition, start, min(last, start + BLOCK_POSITIONS - 1)
-                ):
-                    if each.index not in known:
-                        more.append(
-                            pb.Finding(
-                                kind=pb.FINDING_KIND_RECOVERABLE,
-                                partition=mark.partition,
-                                ledger_index=each.index,
-                                stored_signal_id=each.signal_id,
-                                stored_digest=each.content_digest,
-                            )
-                        )
-                if len(more) >= FINDINGS_MAX:
-                    return more
+        for start, last in pieces(coverage.recoverable):
+            more += [
+                pb.Finding(
+                    kind=pb.FINDING_KIND_RECOVERABLE,
+                    partition=mark.partition,
+                    ledger_index=each.index,
+                    stored_signal_id=each.signal_id,
+                    stored_digest=each.content_digest,
+                )
+                for each in await self._riskcast.positions(mark.partition, start, last)
+                if each.index not in known
+            ]
+            if len(more) >= FINDINGS_MAX:
+                break
         return more
 
 
-def by_index(parked: Iterable[pb.ParkedSignal]) -> Mapping[int, pb.ParkedSignal]:
+def pieces(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """
-    Return parked signals by their positions.
+    Yield ranges in pieces of at most a block.
     """
-    return {each.ledger_index: each for each in parked}
+    for first, last in ranges:
+        for start in range(first, last + 1, BLOCK_POSITIONS):
+            yield start, min(last, start + BLOCK_POSITIONS - 1)

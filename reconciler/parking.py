@@ -9,7 +9,7 @@ from omen_rpc.errors import Reason, fault
 from reconcile.v1 import reconcile_service_pb2 as pb
 
 from .replay import Replayed, Replayer
-from .state import Attempt, Parked
+from .state import BATCH_MAX, Attempt, Parked
 
 PAGE = 500
 IDS_MAX = 500
@@ -38,7 +38,7 @@ class Parking:
                 break
         missing = wanted - {each.signal_id for each in found}
         if missing:
-            first = sorted(missing)[0]
+            first = min(missing)
             raise fault(
                 Reason.ERROR_REASON_PARKED_SIGNAL_NOT_FOUND,
                 f"{first} is not parked.",
@@ -73,7 +73,7 @@ async def note(parked: Parked, partition: str, done: Replayed, at: datetime) -> 
     """
     Keep who was refused, and forget who has arrived.
     """
-    if done.refused:
+    for start in range(0, len(done.refused), BATCH_MAX):
         await parked.count_attempts(
             [
                 Attempt(
@@ -86,11 +86,11 @@ async def note(parked: Parked, partition: str, done: Replayed, at: datetime) -> 
                     message=each.error.message,
                     at=at,
                 )
-                for each in done.refused
+                for each in done.refused[start : start + BATCH_MAX]
             ]
         )
-    if done.indexes:
-        await parked.forget(partition, done.indexes)
+    for start in range(0, len(done.indexes), BATCH_MAX):
+        await parked.forget(partition, done.indexes[start : start + BATCH_MAX])
 
 
 def ignore(_done: Replayed) -> None:

@@ -87,7 +87,7 @@ def refusal(mark: Watermark, *, include_open: bool) -> str:
     return "" if mark.through else EMPTY
 
 
-def need(state: pb.ReconcileState | None, mark: Watermark, now: datetime, store_epoch: str = "") -> str:
+def need(state: pb.ReconcileState | None, mark: Watermark, now: datetime) -> str:
     """
     Return why a partition has to be reconciled, by what was kept of the last time; nothing when nothing has changed.
 
@@ -95,16 +95,12 @@ def need(state: pb.ReconcileState | None, mark: Watermark, now: datetime, store_
     """
     if state is None:
         return "never_reconciled"
-    if state.ledger_epoch != mark.ledger_epoch:
-        return "ledger_epoch_changed"
-    if store_epoch and state.store_epoch != store_epoch:
-        return "store_epoch_changed"
-    if mark.through > state.verified_through:
-        return f"highwater_increased_{state.verified_through}_to_{mark.through}"
-    if state.status != pb.RECONCILE_STATUS_COMPLETED:
-        return f"previous_status_{pb.ReconcileStatus.Name(state.status).removeprefix('RECONCILE_STATUS_').lower()}"
-    if mark.final and not state.final:
-        return "sealed_since"
-    if state.last_reconcile_at.ToDatetime(now.tzinfo) < now - timedelta(days=SCRUB_DAYS):
-        return "scrub_due"
-    return ""
+    status = pb.ReconcileStatus.Name(state.status).removeprefix("RECONCILE_STATUS_").lower()
+    reasons = (
+        (state.ledger_epoch != mark.ledger_epoch, "ledger_epoch_changed"),
+        (mark.through > state.verified_through, f"highwater_increased_{state.verified_through}_to_{mark.through}"),
+        (state.status != pb.RECONCILE_STATUS_COMPLETED, f"previous_status_{status}"),
+        (mark.final and not state.final, "sealed_since"),
+        (state.last_reconcile_at.ToDatetime(now.tzinfo) < now - timedelta(days=SCRUB_DAYS), "scrub_due"),
+    )
+    return next((reason for holds, reason in reasons if holds), "")

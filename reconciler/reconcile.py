@@ -104,6 +104,7 @@ class Reconcile:
         omen: OmenClient,
         comparing: Comparing,
         replayer: Replayer,
+        *,
         runs: Runs,
         parked: Parked,
         now: Callable[[], datetime],
@@ -148,7 +149,8 @@ class Reconcile:
         mark = await self._comparing.watermark(result.partition_date)
         result.highwater = mark.highwater
         if reason := refusal(mark, include_open=wish.include_open):
-            return skipped(result, reason)
+            skipped(result, reason)
+            return None
         tell(progress(result, pb.RECONCILE_PHASE_COMPARING))
         reason = "forced" if wish.force else need(state, mark, self._now())
         full = wish.full or reason == "scrub_due"
@@ -157,7 +159,8 @@ class Reconcile:
         reason = reason or await self._noticed(look, state, spared)
         result.bytes_compared = look.bytes_compared
         if not reason:
-            return skipped(result, UP_TO_DATE)
+            skipped(result, UP_TO_DATE)
+            return None
         await self._count(result, look, spared)
         replayed = Replayed(stopped="validate_only" if wish.validate_only and result.missing_count else "")
         if result.missing_count and not wish.validate_only:
@@ -245,14 +248,11 @@ class Reconcile:
             tell(progress(result, pb.RECONCILE_PHASE_REPLAYING))
 
         total = Replayed()
-        for wave in (fresh, *([None] * (PARK_ATTEMPTS - 1)), chosen):
-            # A signal that is refused is sent again at once, up to as often as it takes to call it parked.
-            indexes = [each.event.ledger_index for each in last.refused] if wave is None else wave
-            last = await self._replayer.replay(partition, indexes, told, budget.spent)
-            await note(self._parked, partition, last, self._now())
-            absorb(total, last)
-            if last.stopped:
-                break
+        wave = fresh
+        # A signal that is refused is sent again at once, up to as often as it takes to call it parked.
+        for _ in range(PARK_ATTEMPTS):
+            wave = await self._wave(partition, wave, total, told, budget)
+        await self._wave(partition, chosen, total, told, budget)
         if not total.stopped and budget.replays <= 0 and len(fresh) + len(leaving) < look.coverage.missing_count:
             total.stopped = "limit"
         result.replayed_count = total.count
@@ -261,6 +261,19 @@ class Reconcile:
         metrics.RECONCILE_REPLAYED_SIGNALS.inc(total.count)
         metrics.RECONCILE_FALSE_GAPS.inc(total.false_gaps)
         return total
+
+    async def _wave(
+        self, partition: str, indexes: list[int], total: Replayed, told: Callable[[Replayed], None], budget: Budget
+    ) -> list[int]:
+        """
+        Replay positions, unless there is a reason to stop, and return those that were refused.
+        """
+        if total.stopped or not indexes:
+            return []
+        done = await self._replayer.replay(partition, indexes, told, budget.spent)
+        await note(self._parked, partition, done, self._now())
+        absorb(total, done)
+        return sorted(each.event.ledger_index for each in done.refused)
 
     async def _judge(
         self, result: pb.ReconcileResult, after: Look, spared: Spared, replayed: Replayed, tell: Progress

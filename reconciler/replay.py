@@ -7,7 +7,7 @@ get at most a tenth of the effort, so that poison does not starve the rest.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -148,7 +148,7 @@ class Replayer:
 
     async def _batches(
         self, partition: str, indexes: "Iterable[int]", done: Replayed
-    ) -> AsyncIterator[list[SignalEvent]]:
+    ) -> AsyncGenerator[list[SignalEvent], None]:
         """
         Yield what the ledger has at these positions, as much together as one call may carry.
         """

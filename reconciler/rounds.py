@@ -49,6 +49,7 @@ class Rounds:
         reconcile: Reconcile,
         control: Control,
         parked: Parked,
+        *,
         lease_s: float,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -96,7 +97,7 @@ class Rounds:
         Let the round that is under way end after its batch, and begin no other until `resume`; also over a restart.
         """
         self._paused = True
-        return not await self._control.pause(reason)
+        return await self._control.pause(reason)
 
     async def resume(self) -> bool:
         """

@@ -147,7 +147,9 @@ class ReconcileService(ReconcileServiceServicer):
         fields.check()
         return pb.PauseReconcileResponse(already_paused=await self._rounds.pause(request.reason))
 
-    async def ResumeReconcile(self, _request: pb.ResumeReconcileRequest, _context: object) -> pb.ResumeReconcileResponse:
+    async def ResumeReconcile(
+        self, _request: pb.ResumeReconcileRequest, _context: object
+    ) -> pb.ResumeReconcileResponse:
         """
         Go on.
         """

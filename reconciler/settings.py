@@ -17,6 +17,8 @@ class ReconcilerSettings(ServerSettings):
     What the reconciler can be told.
     """
 
+    listen: str = Field("127.0.0.1:50053", description="Address to serve on: HOST:PORT, [V6]:PORT or unix:PATH.")
+    metrics_port: int = Field(9053, ge=0, le=65535, description="Port of /metrics, /livez and /readyz; 0 picks one.")
     omen: str = Field("127.0.0.1:50051", description="OMEN's address.")
     riskcast: str = Field("127.0.0.1:50052", description="RiskCast's address.")
     state: str = Field(

@@ -79,9 +79,7 @@ def skipped(result: pb.ReconcileResult, reason: str) -> None:
     result.status, result.reason = pb.RECONCILE_STATUS_SKIPPED, reason
 
 
-def progress(
-    result: pb.ReconcileResult, phase: pb.ReconcilePhase.ValueType
-) -> pb.RunReconcileResponse.Progress:
+def progress(result: pb.ReconcileResult, phase: pb.ReconcilePhase.ValueType) -> pb.RunReconcileResponse.Progress:
     """
     Return how far a run is.
     """

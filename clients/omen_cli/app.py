@@ -31,6 +31,15 @@ VERBS = {  # verb → where it is; the order is the order of the help; two words
     "dead-letters list": "omen_cli.signals.dead_letters:list_",
     "dead-letters requeue": "omen_cli.signals.dead_letters:requeue",
     "dead-letters purge": "omen_cli.signals.dead_letters:purge",
+    "reconcile run": "omen_cli.reconcile.run:run",
+    "reconcile status": "omen_cli.reconcile.run:status",
+    "reconcile history": "omen_cli.reconcile.run:history",
+    "reconcile pause": "omen_cli.reconcile.orders:pause",
+    "reconcile resume": "omen_cli.reconcile.orders:resume",
+    "reconcile rate": "omen_cli.reconcile.orders:rate",
+    "reconcile parked": "omen_cli.reconcile.orders:parked",
+    "reconcile replay": "omen_cli.reconcile.orders:replay",
+    "reconcile waive": "omen_cli.reconcile.orders:waive",
     "health": "omen_cli.health:health",
     "ledger verify": "omen_cli.ledger.verify:verify",
     "ledger cat": "omen_cli.ledger.cat:cat",
@@ -53,6 +62,7 @@ VERBS = {  # verb → where it is; the order is the order of the help; two words
 
 GROUPS = {  # group → what its verbs have in common
     "dead-letters": "See what could not be finished, and try it again.",
+    "reconcile": "See and steer what brings RiskCast the signals it lacks.",
     "ledger": "Check and read, copy and mend a ledger's directory, offline or beside a running server.",
     "index": "Look after the signal index, which is a projection of the ledger.",
     "bench": "Measure how fast it is, with the machine and the settings beside the figures.",

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from omen_cli.output import Form
 from omen_client.omen import OmenClient
+from omen_client.reconcile import ReconcileClient
 from omen_rpc.channel import ClientFiles, Connection, read_key
 
 OMEN = "127.0.0.1:50051"
@@ -59,6 +60,13 @@ class Servers:
         """
         key = read_key(self.api_key_file)
         return OmenClient(self.omen, api_key=key, tls=self._files(), timeout_s=self.timeout_s)
+
+    def reconcile_client(self) -> ReconcileClient:
+        """
+        Return a client of the reconciler.
+        """
+        key = read_key(self.api_key_file)
+        return ReconcileClient(self.reconciler, api_key=key, tls=self._files(), timeout_s=self.timeout_s)
 
     def _files(self) -> ClientFiles | None:
         secure = self.tls_ca is not None or self.tls_client_cert is not None

@@ -6,6 +6,7 @@ They need grpcio, protobuf and googleapis-common-protos, and no server code.
 
 from omen_client.omen import OmenClient
 from omen_client.proof import check_proof
+from omen_client.reconcile import ReconcileClient
 from omen_client.riskcast import Duplicate, Ingested, RiskCastClient
 from omen_client.server import ServerClient
 from omen_client.stream import SignalStream, Streamed, StreamedGap
@@ -42,6 +43,7 @@ __all__ = [
     "OmenClient",
     "OutOfRange",
     "PreconditionFailed",
+    "ReconcileClient",
     "RiskCastClient",
     "ServerClient",
     "SignalStream",
