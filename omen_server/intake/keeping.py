@@ -26,7 +26,7 @@ from omen_server.tail import Committed, Tail, decoded, stamped
 Told = TypeVar("Told")
 UNINDEXED_MAX = 100_000
 BEHIND_RETRY_S = 1.0
-# So many records of one signal may have been lost, to damage or to retention, before a further one is looked for in vain.
+# So many records of one signal are passed over, lost to damage or to retention, and no further one is looked for.
 LOST_MAX = 8
 
 
