@@ -2,6 +2,7 @@
 What every state must do, whatever keeps it: `test_state.py` runs it over the engines and the fake.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
@@ -101,12 +102,14 @@ async def keeps_runs(opened: Opener) -> None:
 
 async def keeps_what_was_given(opened: Opener) -> None:
     """
-    What is done to messages after they were saved, or to those that were returned, changes nothing that is kept.
+    What is done to messages after a save was begun changes nothing of what it keeps.
     """
     one, stands = result(run=1), state()
     async with opened() as kept:
-        await kept.runs.save(one, stands)
+        saving = asyncio.create_task(kept.runs.save(one, stands))
+        await asyncio.sleep(0)  # It begins.
         one.missing_count = stands.missing_count = 9
+        await saving
         assert await kept.runs.get(DAY) == state()
         assert await past(kept) == [result(run=1)]
 

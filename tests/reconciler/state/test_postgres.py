@@ -55,10 +55,11 @@ async def test_two_count_at_once(postgres_url: str) -> None:
     Refusals that are counted from two places at once, in any order, all count.
     """
     async with open_state(postgres_url) as one, open_state(postgres_url) as other:
-        forth = [attempt(index) for index in range(1, 40)]
-        calls = [one.parked.count_attempts(forth), other.parked.count_attempts(forth[::-1])]
-        await asyncio.gather(*calls, one.parked.count_attempts(forth))
-        assert [each.attempts for each in await one.parked.of(DAY, None)] == [PARK_ATTEMPTS] * 39
+        for day in ("2026-01-01", "2026-01-02", "2026-01-03"):
+            forth = [attempt(index, day) for index in range(1, 1001)]
+            calls = [one.parked.count_attempts(forth), other.parked.count_attempts(forth[::-1])]
+            await asyncio.gather(*calls, one.parked.count_attempts(forth))
+            assert [each.attempts for each in await one.parked.of(day, None)] == [PARK_ATTEMPTS] * 1000
 
 
 async def test_newer_schema_is_refused(postgres_url: str) -> None:
