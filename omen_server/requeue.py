@@ -55,8 +55,10 @@ class Requeue:
         """
         Push the signal of a letter once more, if the ledger can still read it.
         """
-        (known,) = await self._lookup.find([Wanted(letter.signal_id)])
-        items = await self._keeper.read([known]) if known is not None else {}
-        if self._emitter is None or known is None or known.offset not in items:
+        # From the refused record on: another one with its id may be an older one, with other content.
+        wanted = Wanted(letter.signal_id, after_offset=max(0, letter.offset - 1))
+        found = await self._keeper.first([wanted])
+        if self._emitter is None or wanted not in found:
             return pb.EMIT_STATUS_UNSPECIFIED
-        return (await self._emitter.push(items[known.offset])).status
+        _, item = found[wanted]
+        return (await self._emitter.push(item)).status
