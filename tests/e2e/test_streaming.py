@@ -221,7 +221,7 @@ async def test_a_crowd_of_whom_some_stall_hinders_nobody(
         figure(f"{many} subscribers, {stalled} stalled: server grew {grown / MIB:.0f} MiB")
         assert grown < CROWD_BYTES_MAX + many * SUBSCRIBER_BYTES_MAX
         described = [each async for each in near.operations.subscribers()]
-        assert sum(each.lag_records > 0 for each in described) == stalled
+        assert sum(each.lag_records > count // 2 for each in described) == stalled
         for reader in readers[:stalled]:
             assert len(reader.offsets) < 2 * count
             reader.taking.set()
