@@ -89,8 +89,8 @@ class Signals:
             *check_shape(item.input_event_hash, INPUT_HASH, f"{path}input_event_hash"),
         ]
         # They go into the envelope, where whoever stores the signal checks them.
-        for name in ("source_event_id", "ruleset_version"):
-            violations += check_line(getattr(signal, name), NAME_CHARS_MAX, f"{path}signal.{name}")
+        for line in ("source_event_id", "ruleset_version"):
+            violations += check_line(getattr(signal, line), NAME_CHARS_MAX, f"{path}signal.{line}")
         for name in ("observed_at", "emitted_at"):
             if item.HasField(name):
                 violations += check_time(getattr(item, name), f"{path}{name}")

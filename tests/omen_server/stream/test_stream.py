@@ -198,8 +198,8 @@ async def test_gaps_are_told_whatever_the_filter(tmp_path: Path) -> None:
             gap = await subscription.kind("gap")
             assert (gap.gap.first_offset, gap.gap.last_offset) == (10, 10)
             assert gap.gap.reason
-        rest = await at.subscribe(after_cursor=gap.cursor).through(20)
-        assert rest.offsets == list(range(11, 21))
+            rest = await at.subscribe(after_cursor=gap.cursor).through(20)
+            assert rest.offsets == list(range(11, 21))
 
 
 class HeldDisk(Disk):
