@@ -17,7 +17,7 @@ from omen_client import CallError, OmenClient
 from omen_rpc import metrics
 from reconcile.v1 import reconcile_service_pb2 as pb
 
-from .compare import FINDINGS_MAX, Coverage, Sum, is_proven, positions_of
+from .compare import FINDINGS_MAX, Coverage, Sum, count_of, is_proven, positions_of
 from .comparing import Comparing
 from .parking import note
 from .plan import UP_TO_DATE, Watermark, need, refusal
@@ -203,6 +203,8 @@ class Reconcile:
         missing = list(positions_of(coverage.missing, spared.waived))
         if missing:
             return f"missing_again_{len(missing)}"
+        if mark.gaps:
+            return f"ledger_corrupt_{count_of(mark.gaps)}"
         if not await self._proves(look):
             return "fingerprint_differs"
         return "ahead_of_ledger" if await self._comparing.ahead(mark, coverage) else ""
@@ -223,8 +225,10 @@ class Reconcile:
         """
         mark, coverage = look.mark, look.coverage
         described = (await self._omen.partition(mark.partition)).partition
-        result.ledger_count = described.distinct_signal_ids if mark.through == mark.highwater else look.ledger.count
-        result.integrity.corrupt_count = described.corrupt_count
+        whole = mark.through == mark.highwater
+        result.ledger_count = min(described.distinct_signal_ids, look.ledger.count) if whole else look.ledger.count
+        # The manifest counts what was damaged when the partition was sealed, the watermark what is so now.
+        result.integrity.corrupt_count = max(described.corrupt_count, count_of(mark.gaps))
         result.integrity.unpositioned = coverage.unpositioned
         waived = len(spared.waived.intersection(positions_of(coverage.missing))) if spared.waived else 0
         result.missing_count = coverage.missing_count - waived
@@ -301,9 +305,9 @@ class Reconcile:
         integrity.proven = await self._proves(after)
         findings = await self._comparing.ahead(after.mark, coverage)
         count = len(findings)
-        if not integrity.proven and len(remaining) <= EXCUSED_MAX:
+        if len(remaining) <= EXCUSED_MAX and (coverage.recoverable or not integrity.proven):
             tell(progress(result, pb.RECONCILE_PHASE_DRILLING))
-            more, count_more = await self._comparing.findings(after.mark, coverage)
+            more, count_more = await self._comparing.findings(after.mark, coverage, proven=integrity.proven)
             findings, count = [*findings, *more], count + count_more
         integrity.findings.extend(findings[:FINDINGS_MAX])
         integrity.finding_count = count
