@@ -226,6 +226,11 @@ async def looked_after(ledger: Ledger, settings: OmenSettings, server: Server) -
                 yield
             finally:
                 stopping.set()
+    except ExceptionGroup as raised:
+        # A start that is refused within the block must reach whoever says so in words, and not as one of several.
+        if len(raised.exceptions) > 1:
+            raise
+        raise raised.exceptions[0] from raised.exceptions[0].__cause__
     finally:
         poison.cancel()
 

@@ -16,7 +16,7 @@ from omen_rpc.program import StartFailed
 from omen_rpc.settings import SettingsRefused
 from omen_server.desk.desk import Desk, open_desk
 from omen_server.desk.errors import DeskError
-from omen_server.index import Index, IndexFault, open_index
+from omen_server.index import Index, IndexFault, IndexUnavailable, open_index
 from omen_server.index.follower import Follower
 from omen_server.ledger import upkeep
 from omen_server.ledger.directory import open_ledger
@@ -81,8 +81,13 @@ async def index_of(settings: OmenSettings, ledger: Ledger, tail: Tail) -> AsyncI
             index = await stack.enter_async_context(open_index(settings.index_url))
             follower = Follower(ledger.identity, tail, index)
             await follower.catch_up()
+        except IndexUnavailable as error:
+            # Whoever starts it again later may find it there.
+            raise StartFailed(f"--index: {error}") from None
         except IndexFault as error:
             raise SettingsRefused(f"--index: {error}") from None
+        except OSError as error:
+            raise SettingsRefused(f"--index: {error.filename}: {error.strerror}.") from None
         async with running("index", follower.run()):
             yield index, follower
 
