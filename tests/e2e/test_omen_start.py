@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from omen_server.app import utc_now
+from tests.ledgers import entries, opened
 from tests.processes import started
 
 GARBAGE = b"garbage" * 1000
@@ -32,3 +34,20 @@ async def test_start_is_refused_in_words(tmp_path: Path, arguments: list[str], c
     assert await server.wait() == code
     assert told in server.raw[-1]
     assert "raised_at" not in "".join(server.raw)
+
+
+async def test_told_to_stop_while_the_index_is_made(tmp_path: Path) -> None:
+    """
+    A server that is told to stop while it makes its index ends at once and in order, and the next one goes on there.
+    """
+    async with opened(tmp_path / "ledger", utc_now) as ledger:
+        for first in range(0, 40_000, 2_000):
+            await ledger.append(entries(range(first, first + 2_000), utc_now()))
+    server = await started("omen-server", f"--data-dir={tmp_path}", cwd=tmp_path)
+    await server.line("ledger_opened")
+    assert await server.stop() == 0
+    assert {"signal"} <= (events := {line["event"] for line in server.lines})
+    assert not {"index_ready", "serving", "text", "crashed"} & events
+    server = await started("omen-server", f"--data-dir={tmp_path}", cwd=tmp_path)
+    assert (await server.line("index_ready"))["offset"] == 40_000
+    assert await server.stop() == 0

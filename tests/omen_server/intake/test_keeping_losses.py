@@ -64,17 +64,20 @@ async def test_index_that_began_anew_answers_nothing(tmp_path: Path) -> None:
 
 async def test_damaged_index_gives_no_other_signal(tmp_path: Path) -> None:
     """
-    An index that leads to another signal's record is not believed: the signal is appended anew.
+    An index that leads to another signal's record, or nowhere, is not believed: the signal is appended anew.
     """
     async with kit(tmp_path) as at:
         await keep(at.keeper, [draft(1), draft(2)])
         await at.follower.wait_indexed(2)
     with closing(sqlite3.connect(tmp_path / "index.db")) as database, database:
-        database.execute("UPDATE omen_signals SET ledger_index = 1 WHERE ledger_offset = 2")
-        database.execute("UPDATE omen_signals SET signal_id = 'OMEN-TEST000009' WHERE ledger_offset = 1")
-        database.execute("UPDATE omen_signals SET content_digest = ?", (wanted(draft(9)).content_digest,))
+        for offset, number, partition in ((1, 9, DAY), (2, 8, "2001-01-01")):
+            known = wanted(draft(number))
+            database.execute(
+                "UPDATE omen_signals SET signal_id = ?, content_digest = ?, ledger_partition = ? WHERE ledger_offset = ?",
+                (known.signal_id, known.content_digest, partition, offset),
+            )
     async with kit(tmp_path) as at:
-        assert offsets(await keep(at.keeper, [draft(9)])) == [(3, False)]
+        assert offsets(await keep(at.keeper, [draft(9), draft(8)])) == [(3, False), (4, False)]
 
 
 async def test_closing_waits_for_what_is_under_way(tmp_path: Path) -> None:
