@@ -201,7 +201,7 @@ def test_omen_calls_out_from_its_emitter_only() -> None:
         for imported in imports(name)
         if belongs(imported, "omen_client")
     }
-    assert users <= {CLIENT_IN_OMEN, "omen_server.app"}
+    assert users <= {CLIENT_IN_OMEN, "omen_server.opening"}
 
 
 @pytest.mark.parametrize("name", ["omen_client", *(f"omen_rpc.{name}" for name in MUST_STAY_IN_THE_BASE)])
