@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 
 import structlog
 
@@ -186,11 +185,12 @@ class Reconcile:
 
     async def _spared(self, partition: str) -> Spared:
         known = await self._parked.of(partition, None)
+        parked = [each for each in known if not each.waived_reason and each.attempts >= PARK_ATTEMPTS]
+        # Whoever was not tried for longest comes first: else the same few would take the turns of all others.
+        parked.sort(key=lambda each: each.last_attempt_at.ToNanoseconds())
         return Spared(
             waived=frozenset(each.ledger_index for each in known if each.waived_reason),
-            parked=tuple(
-                each.ledger_index for each in known if not each.waived_reason and each.attempts >= PARK_ATTEMPTS
-            ),
+            parked=tuple(each.ledger_index for each in parked),
         )
 
     async def _noticed(self, look: Look, state: pb.ReconcileState | None, spared: Spared) -> str:
@@ -242,12 +242,13 @@ class Reconcile:
         Replay what is missing: first what was never refused, then a few of those that were.
         """
         partition = look.mark.partition
-        leaving = spared.waived.union(spared.parked)
-        fresh = list(islice(positions_of(look.coverage.missing, leaving), budget.replays))
+        missing = list(positions_of(look.coverage.missing, spared.waived))
+        known = set(spared.parked).intersection(missing)
+        untried = [index for index in missing if index not in known]
+        fresh = untried[: budget.replays]
         budget.replays -= len(fresh)
-        missing_parked = set(spared.parked).intersection(positions_of(look.coverage.missing))
         tries = max(PARKED_MIN, len(fresh) // PARKED_SHARE)
-        chosen = [index for index in spared.parked if index in missing_parked][:tries]
+        chosen = [index for index in spared.parked if index in known][:tries]
 
         def told(done: Replayed) -> None:
             result.replayed_count = total.count + done.count
@@ -258,12 +259,14 @@ class Reconcile:
         # A signal that is refused is sent again at once, up to as often as it takes to call it parked.
         for _ in range(PARK_ATTEMPTS):
             wave = await self._wave(partition, wave, total, told, budget)
-        await self._wave(partition, chosen, total, told, budget)
-        if not total.stopped and budget.replays <= 0 and len(fresh) + len(leaving) < look.coverage.missing_count:
+        await self._wave(partition, sorted(chosen), total, told, budget)
+        if not total.stopped and len(fresh) < len(untried):
             total.stopped = "limit"
         result.replayed_count = total.count
         result.replayed_ids.extend(total.ids[:IDS_KEPT_MAX])
         result.failed_ids.extend(dict.fromkeys(each.event.signal_id for each in total.refused[:IDS_KEPT_MAX]))
+        # What went bad since the watermark's gaps were counted.
+        result.integrity.corrupt_count += total.unreadable
         metrics.RECONCILE_REPLAYED_SIGNALS.inc(total.count)
         metrics.RECONCILE_FALSE_GAPS.inc(total.false_gaps)
         return total

@@ -202,7 +202,7 @@ class ReconcileService(ReconcileServiceServicer):
         fields.check()
         check_ids(request, least=1)
         ids = list(dict.fromkeys(request.ids))
-        await self._parking.check(ids)
+        await self._parking.check(ids, include_waived=True)
         return pb.WaiveParkedResponse(waived=await self._state.parked.waive(ids, request.reason))
 
 

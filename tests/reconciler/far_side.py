@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from omen.v1.error_pb2 import ItemError
-from omen_client import RiskCastClient
+from omen_client import CallError, RiskCastClient
 from omen_rpc.errors import Reason, fault
 from omen_rpc.server import Server
 from omen_rpc.settings import Loaded
@@ -52,17 +52,27 @@ class Door(IngestServiceServicer):
             error=ItemError(code=INVALID, reason="INVALID_FIELDS", message="signal.title is not what it should be")
         )
         good = [item for item in request.items if item.signal.signal_id not in self.poison]
-        answers = iter(())
+        reply = pb.IngestBatchResponse()
         if good:
             reply = await self.inner.IngestBatch(pb.IngestBatchRequest(items=good, origin=request.origin), context)
-            answers = iter(reply.results)
+        answers = iter(list(reply.results))
         if self.trouble is not None:
             self.trouble("after")
         return pb.IngestBatchResponse(
-            results=[
-                refused if item.signal.signal_id in self.poison else next(answers) for item in request.items
-            ]
+            results=[refused if item.signal.signal_id in self.poison else next(answers) for item in request.items]
         )
+
+
+class Silent(InventoryServiceServicer):
+    """
+    Stands for an inventory whose database does not answer.
+    """
+
+    async def GetCoverage(self, _request: Any, _context: Any) -> Any:
+        """
+        Answer nothing.
+        """
+        raise closed()
 
 
 @dataclass
@@ -98,7 +108,20 @@ class FarSide:
         store = await self.reopen.enter_async_context(open_store(self.url))
         self.door.inner = Ingest(store.signals)
         self.server.host(INGEST, self.door)
-        self.server.host(INVENTORY, Inventory(store, self.door.inner.counts))
+        self.inventory = Inventory(store, self.door.inner.counts)
+        self.server.host(INVENTORY, self.inventory)
+
+    def ask_no_more(self) -> None:
+        """
+        Answer no question about what is stored until `answer_again`.
+        """
+        self.server.host(INVENTORY, Silent())
+
+    def answer_again(self) -> None:
+        """
+        Answer questions.
+        """
+        self.server.host(INVENTORY, self.inventory)
 
     @property
     def url(self) -> str:
@@ -140,7 +163,7 @@ class FarSide:
         return dict(self.rows("SELECT signal_id, origin FROM signals"))
 
 
-def closed() -> Exception:
+def closed() -> CallError:
     """
     Return what a RiskCast says whose database does not answer.
     """

@@ -217,16 +217,18 @@ async def test_a_damaged_record_is_said(tmp_path: Path) -> None:
         assert (await at.near.client.partition(DAY)).partition.reconciled_through == 0
 
 
-async def test_damage_after_the_proof_is_noticed(tmp_path: Path) -> None:
+async def test_damage_on_the_way_is_said(tmp_path: Path) -> None:
     """
-    A record that goes bad when its day was COMPLETED long ago makes the next run PARTIAL; RiskCast still has it.
+    A record that went bad since it was counted, and that RiskCast lacks, cannot be brought: PARTIAL says why.
     """
     async with world(tmp_path) as at:
         await whole(at)
         await damage(at, 4)
+        at.far.lose("OMEN-TEST000005")
+        at.far.lose("OMEN-TEST000006")
         result = await at.one()
-        assert status(result) == ("PARTIAL", "ledger_corrupt_1")
-        assert findings(result) == [(pb.FINDING_KIND_RECOVERABLE, 5, "OMEN-TEST000005")]
+        assert (status(result), result.replayed_count) == (("PARTIAL", "ledger_corrupt_1"), 1)
+        assert (result.integrity.corrupt_count, result.remaining_count) == (1, 1)
 
 
 async def test_another_ledger_epoch_and_a_new_state_begin_anew(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from omen.v1.signal_pb2 import SignalEvent
 from omen_client import Duplicate, Ingested
-from omen_rpc.settings import Loaded
 from reconcile.v1 import reconcile_service_pb2 as pb
 from reconciler.comparing import Comparing
 from reconciler.console import lines
@@ -175,10 +174,12 @@ async def world(place: Path, rate: Rate | None = None, **limits: Any) -> AsyncIt
     """
     clock = Clock()
     made: list[World] = []
+
+    def settled(name: str) -> tuple[int, int]:
+        return made[0].settled_of(name)
+
     async with AsyncExitStack() as stack:
-        near = await stack.enter_async_context(
-            served(place / "ledger", clock, settled=lambda name: made[0].settled_of(name), **limits)
-        )
+        near = await stack.enter_async_context(served(place / "ledger", clock, settled=settled, **limits))
         far = await stack.enter_async_context(far_side(place / "riskcast.db"))
         state = await stack.enter_async_context(open_state(f"sqlite:///{place}/reconcile.db"))
         made.append(World(place, near, far, state, clock))
