@@ -122,7 +122,7 @@ async def answering(settings: OmenSettings, services: Services, ledger: Ledger, 
                 hot_path=emitter.view if emitter is not None else lambda: no_hot_path(ledger),
                 subscribers=stream.subscribers,
                 sources=poller.breakers,
-                requeue=Requeue(desk.dead_letters, events, keeper, index.lookup, emitter),
+                requeue=Requeue(desk.dead_letters, events, keeper, emitter, caught_up(ledger, follower)),
                 signals_today=emitted_today(index),
             )
         )
