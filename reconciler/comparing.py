@@ -94,12 +94,16 @@ class Comparing:
                         found[item.ledger_index] = Held(item.signal_id, item.content_digest)
         return found
 
-    async def findings(self, mark: Watermark, coverage: Coverage) -> tuple[list[pb.Finding], int]:
+    async def findings(
+        self, mark: Watermark, coverage: Coverage, *, proven: bool = False
+    ) -> tuple[list[pb.Finding], int]:
         """
         Name what differs below a watermark, position by position, and count all of it.
+
+        Where both sides are *proven* to be the same, only what the ledger has lost can be of interest.
         """
         found: list[pb.Finding] = []
-        differing = await self._differing(mark)
+        differing = [] if proven else await self._differing(mark)
         for block in differing[:BLOCKS_DRILLED_MAX]:
             first = block * BLOCK_POSITIONS + 1
             last = min(first + BLOCK_POSITIONS - 1, mark.through)

@@ -46,5 +46,6 @@ class Courtesy:
         except CallError:
             self._busy = False  # Whoever cannot be asked cannot be in the way.
         else:
-            self._busy = view.riskcast.state != pb.BREAKER_STATE_CLOSED or view.queue_length > QUEUE_FREE
+            # Half open with a short queue is nobody waiting: without a new signal it stays so for ever.
+            self._busy = view.riskcast.state == pb.BREAKER_STATE_OPEN or view.queue_length > QUEUE_FREE
         return self._busy

@@ -13,6 +13,7 @@ from .state import BATCH_MAX, Attempt, Parked
 
 PAGE = 500
 IDS_MAX = 500
+RETRY_S = 2.0
 
 
 class Parking:
@@ -24,14 +25,14 @@ class Parking:
         self._parked, self._replayer = parked, replayer
         self.now = now
 
-    async def check(self, ids: Sequence[str]) -> list[pb.ParkedSignal]:
+    async def check(self, ids: Sequence[str], *, include_waived: bool = False) -> list[pb.ParkedSignal]:
         """
         Return the parked signals with these ids, all there are when none is named; PARKED_SIGNAL_NOT_FOUND else.
         """
         wanted = set(ids)
         found: list[pb.ParkedSignal] = []
         after = 0
-        while page := await self._parked.page("", False, after, PAGE):
+        while page := await self._parked.page("", include_waived, after, PAGE):
             after = page[-1][0]
             found += [each for _, each in page if not wanted or each.signal_id in wanted]
             if len(page) < PAGE or (not wanted and len(found) >= IDS_MAX):
@@ -50,7 +51,8 @@ class Parking:
         """
         Replay parked signals, and keep what came of it.
         """
-        found = await self.check(ids)
+        # Whoever names a waived one has changed his mind.
+        found = await self.check(ids, include_waived=bool(ids))
         if expected_count and expected_count != len(found):
             raise fault(
                 Reason.ERROR_REASON_COUNT_MISMATCH,
@@ -64,6 +66,13 @@ class Parking:
         for partition, indexes in sorted(by_partition.items()):
             done = await self._replayer.replay(partition, sorted(indexes), ignore, never)
             await note(self._parked, partition, done, self.now())
+            if done.stopped:
+                raise fault(
+                    Reason.ERROR_REASON_PEER_UNAVAILABLE,
+                    f"RiskCast does not answer; {reply.delivered + done.count} were delivered before.",
+                    metadata={"peer": "RiskCast", "retry_after_s": RETRY_S},
+                    retry_after_s=RETRY_S,
+                )
             reply.delivered += done.count
             reply.refused += len(indexes) - done.count
         return reply

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 
 import structlog
 
@@ -17,12 +16,12 @@ from omen_client import CallError, OmenClient
 from omen_rpc import metrics
 from reconcile.v1 import reconcile_service_pb2 as pb
 
-from .compare import FINDINGS_MAX, Coverage, Sum, is_proven, positions_of
+from .compare import FINDINGS_MAX, Coverage, Sum, count_of, is_proven, positions_of
 from .comparing import Comparing
 from .parking import note
 from .plan import UP_TO_DATE, Watermark, need, refusal
 from .replay import IDS_KEPT_MAX, Replayed, Replayer
-from .state import PARK_ATTEMPTS, Parked, Runs
+from .state import BATCH_MAX, PARK_ATTEMPTS, Parked, Runs
 from .verdict import absorb, alarm, failed, progress, skipped, verdict, word
 
 # With more missing than this left over, telling whether something is there too much would mean reading all of them.
@@ -169,6 +168,8 @@ class Reconcile:
         tell(progress(result, pb.RECONCILE_PHASE_VERIFYING))
         after = await self._look(mark, full=full)
         result.bytes_compared += after.bytes_compared
+        if not wish.validate_only:
+            await self._forget_arrived(after)
         await self._judge(result, after, await self._spared(mark.partition), replayed, tell)
         if result.status == pb.RECONCILE_STATUS_COMPLETED and not wish.validate_only:
             await self._confirm(mark)
@@ -184,11 +185,12 @@ class Reconcile:
 
     async def _spared(self, partition: str) -> Spared:
         known = await self._parked.of(partition, None)
+        parked = [each for each in known if not each.waived_reason and each.attempts >= PARK_ATTEMPTS]
+        # Whoever was not tried for longest comes first: else the same few would take the turns of all others.
+        parked.sort(key=lambda each: each.last_attempt_at.ToNanoseconds())
         return Spared(
             waived=frozenset(each.ledger_index for each in known if each.waived_reason),
-            parked=tuple(
-                each.ledger_index for each in known if not each.waived_reason and each.attempts >= PARK_ATTEMPTS
-            ),
+            parked=tuple(each.ledger_index for each in parked),
         )
 
     async def _noticed(self, look: Look, state: pb.ReconcileState | None, spared: Spared) -> str:
@@ -201,6 +203,8 @@ class Reconcile:
         missing = list(positions_of(coverage.missing, spared.waived))
         if missing:
             return f"missing_again_{len(missing)}"
+        if mark.gaps:
+            return f"ledger_corrupt_{count_of(mark.gaps)}"
         if not await self._proves(look):
             return "fingerprint_differs"
         return "ahead_of_ledger" if await self._comparing.ahead(mark, coverage) else ""
@@ -221,8 +225,10 @@ class Reconcile:
         """
         mark, coverage = look.mark, look.coverage
         described = (await self._omen.partition(mark.partition)).partition
-        result.ledger_count = described.distinct_signal_ids if mark.through == mark.highwater else look.ledger.count
-        result.integrity.corrupt_count = described.corrupt_count
+        whole = mark.through == mark.highwater
+        result.ledger_count = min(described.distinct_signal_ids, look.ledger.count) if whole else look.ledger.count
+        # The manifest counts what was damaged when the partition was sealed, the watermark what is so now.
+        result.integrity.corrupt_count = max(described.corrupt_count, count_of(mark.gaps))
         result.integrity.unpositioned = coverage.unpositioned
         waived = len(spared.waived.intersection(positions_of(coverage.missing))) if spared.waived else 0
         result.missing_count = coverage.missing_count - waived
@@ -236,12 +242,13 @@ class Reconcile:
         Replay what is missing: first what was never refused, then a few of those that were.
         """
         partition = look.mark.partition
-        leaving = spared.waived.union(spared.parked)
-        fresh = list(islice(positions_of(look.coverage.missing, leaving), budget.replays))
+        missing = list(positions_of(look.coverage.missing, spared.waived))
+        known = set(spared.parked).intersection(missing)
+        untried = [index for index in missing if index not in known]
+        fresh = untried[: budget.replays]
         budget.replays -= len(fresh)
-        missing_parked = set(spared.parked).intersection(positions_of(look.coverage.missing))
         tries = max(PARKED_MIN, len(fresh) // PARKED_SHARE)
-        chosen = [index for index in spared.parked if index in missing_parked][:tries]
+        chosen = [index for index in spared.parked if index in known][:tries]
 
         def told(done: Replayed) -> None:
             result.replayed_count = total.count + done.count
@@ -252,12 +259,14 @@ class Reconcile:
         # A signal that is refused is sent again at once, up to as often as it takes to call it parked.
         for _ in range(PARK_ATTEMPTS):
             wave = await self._wave(partition, wave, total, told, budget)
-        await self._wave(partition, chosen, total, told, budget)
-        if not total.stopped and budget.replays <= 0 and len(fresh) + len(leaving) < look.coverage.missing_count:
+        await self._wave(partition, sorted(chosen), total, told, budget)
+        if not total.stopped and len(fresh) < len(untried):
             total.stopped = "limit"
         result.replayed_count = total.count
         result.replayed_ids.extend(total.ids[:IDS_KEPT_MAX])
         result.failed_ids.extend(dict.fromkeys(each.event.signal_id for each in total.refused[:IDS_KEPT_MAX]))
+        # What went bad since the watermark's gaps were counted.
+        result.integrity.corrupt_count += total.unreadable
         metrics.RECONCILE_REPLAYED_SIGNALS.inc(total.count)
         metrics.RECONCILE_FALSE_GAPS.inc(total.false_gaps)
         return total
@@ -275,6 +284,16 @@ class Reconcile:
         absorb(total, done)
         return sorted(each.event.ledger_index for each in done.refused)
 
+    async def _forget_arrived(self, after: Look) -> None:
+        """
+        Forget signals that were refused and have come all the same, on whatever way.
+        """
+        missing = set(positions_of(after.coverage.missing))
+        known = await self._parked.of(after.mark.partition, None)
+        arrived = [each.ledger_index for each in known if each.ledger_index not in missing]
+        for start in range(0, len(arrived), BATCH_MAX):
+            await self._parked.forget(after.mark.partition, arrived[start : start + BATCH_MAX])
+
     async def _judge(
         self, result: pb.ReconcileResult, after: Look, spared: Spared, replayed: Replayed, tell: Progress
     ) -> None:
@@ -289,9 +308,9 @@ class Reconcile:
         integrity.proven = await self._proves(after)
         findings = await self._comparing.ahead(after.mark, coverage)
         count = len(findings)
-        if not integrity.proven and len(remaining) <= EXCUSED_MAX:
+        if len(remaining) <= EXCUSED_MAX and (coverage.recoverable or not integrity.proven):
             tell(progress(result, pb.RECONCILE_PHASE_DRILLING))
-            more, count_more = await self._comparing.findings(after.mark, coverage)
+            more, count_more = await self._comparing.findings(after.mark, coverage, proven=integrity.proven)
             findings, count = [*findings, *more], count + count_more
         integrity.findings.extend(findings[:FINDINGS_MAX])
         integrity.finding_count = count

@@ -27,6 +27,9 @@ IDS_KEPT_MAX = 1_000
 ATTEMPTS_MAX = 5
 PAUSE_FIRST_S = 0.2
 PAUSE_MAX_S = 5.0
+# A rate that is changed, and a reason to stop, are heeded by whoever waits after so long.
+LOOK_AGAIN_S = 0.25
+WAIT_MIN_S = 1e-6
 CALLS_MAX = 2
 REQUEST = "reconcile"
 
@@ -86,17 +89,24 @@ class Rate:
         self.signals_per_s = signals_per_s
         self._monotonic = monotonic
         self._sleep = sleep
-        self._free_s = monotonic()
+        # Signals that were sent before their time, as of a moment.
+        self._ahead = 0.0
+        self._as_of_s = monotonic()
 
-    async def take(self, signals: int) -> None:
+    async def take(self, signals: int, until: Callable[[], str]) -> None:
         """
-        Return when so many may be sent.
+        Return when so many may be sent, or when *until* says why not to.
         """
-        now = self._monotonic()
-        begins = max(now, self._free_s)
-        self._free_s = begins + signals / self.signals_per_s
-        if begins > now:
-            await self._sleep(begins - now)
+        while (wait_s := self._wait_s()) > 0 and not until():
+            await self._sleep(min(wait_s, LOOK_AGAIN_S))
+        self._ahead += signals
+
+    def _wait_s(self) -> float:
+        now_s = self._monotonic()
+        self._ahead = max(0.0, self._ahead - (now_s - self._as_of_s) * self.signals_per_s)
+        self._as_of_s = now_s
+        wait_s = self._ahead / self.signals_per_s
+        return wait_s if wait_s > WAIT_MIN_S else 0.0
 
 
 class Replayer:
@@ -128,11 +138,9 @@ class Replayer:
         try:
             async with aclosing(self._batches(partition, iter(indexes), done)) as batches:
                 async for batch in batches:
-                    done.stopped = done.stopped or until()
+                    done.stopped = done.stopped or until() or await self._turn(len(batch), until)
                     if done.stopped:
                         break
-                    await self._courtesy()
-                    await self._rate.take(len(batch))
                     calls.add(asyncio.create_task(self._send(batch, done)))
                     if len(calls) == CALLS_MAX:
                         calls = await first_ended(calls)
@@ -145,6 +153,14 @@ class Replayer:
             await asyncio.gather(*calls, return_exceptions=True)
         told(done)
         return done
+
+    async def _turn(self, signals: int, until: Callable[[], str]) -> str:
+        """
+        Wait until a batch may be sent, and return why it is not to be after all.
+        """
+        await self._courtesy()
+        await self._rate.take(signals, until)
+        return until()
 
     async def _batches(
         self, partition: str, indexes: "Iterable[int]", done: Replayed

@@ -19,7 +19,8 @@ def verdict(
     """
     integrity, partial = result.integrity, pb.RECONCILE_STATUS_PARTIAL
     if result.remaining_count:
-        return partial, replayed.stopped or ("parked" if only_parked else "still_missing")
+        damaged = f"ledger_corrupt_{integrity.corrupt_count}" if replayed.unreadable else ""
+        return partial, replayed.stopped or damaged or ("parked" if only_parked else "still_missing")
     kinds = [each.kind for each in integrity.findings if each.kind != pb.FINDING_KIND_RECOVERABLE]
     if kinds:
         return partial, pb.FindingKind.Name(kinds[0]).removeprefix("FINDING_KIND_").lower()
@@ -49,14 +50,15 @@ def alarm(result: pb.ReconcileResult) -> None:
 
 def absorb(total: Replayed, more: Replayed) -> None:
     """
-    Add what one more replay came to. Of refusals the last one counts, for each signal.
+    Add what one more replay came to. Of refusals the last one counts, for each signal, and none of what has arrived.
     """
     total.count += more.count
     total.ids += more.ids
     total.unreadable += more.unreadable
     total.false_gaps += more.false_gaps
     total.stopped = total.stopped or more.stopped
-    total.refused = [*more.refused] if more.refused else total.refused
+    gone = {*more.indexes, *(each.event.ledger_index for each in more.refused)}
+    total.refused = [each for each in total.refused if each.event.ledger_index not in gone] + more.refused
 
 
 def failed(state: pb.ReconcileState | None, result: pb.ReconcileResult) -> pb.ReconcileState:

@@ -80,7 +80,7 @@ class Keeper(Generic[Told]):
         self._stats = stats
         self._activity = activity
         self._unindexed_max = unindexed_max
-        # Up to here the index is relied on. It falls behind that only when it has to be made anew.
+        # Up to here the index is relied on. It answers nothing while it is behind that, as when it is made anew.
         self._relied_on = indexed_offset()
         self._open: dict[Wanted, asyncio.Future[Result[Told]]] = {}
         self._unindexed: dict[Wanted, Known] = {}
@@ -93,7 +93,7 @@ class Keeper(Generic[Told]):
         """
         self._let_go()
         waiting = len(self._unindexed) + len(self._open) + len(wanted)
-        if waiting > self._unindexed_max or self._indexed_offset() < self._relied_on:
+        if waiting > self._unindexed_max:
             raise index_behind(self._unindexed_max)
         futures: list[asyncio.Future[Result[Told]]] = []
         mine: dict[Wanted, asyncio.Future[Result[Told]]] = {}

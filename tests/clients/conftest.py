@@ -61,7 +61,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         addresses = {name: str(up[name]["address"]) for name in ("omen", "riskcast")}
         flags = [f"--{name}={address}" for name, address in addresses.items()]
         own = ("--listen=127.0.0.1:0", "--metrics-port=0", f"--state=sqlite:///{place}/state.db", "--interval=86400")
-        with serving([OMEN.with_name("omen-reconciler"), *flags, *own]) as reconciler:
+        line = [str(OMEN.with_name("omen-reconciler")), *flags, *own]
+        with serving(line) as reconciler:
             addresses["reconciler"] = reconciler["address"]
             environment = {f"{name.upper()}_ADDRESS": address for name, address in addresses.items()}
             assert omen("emit", "--example", **environment).code == 0

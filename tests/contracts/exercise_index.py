@@ -296,6 +296,23 @@ async def counts_and_times_as_filtered(opened: Opener) -> None:
             await plain.cut(rows[150].offset)
 
 
+async def times_that_fall(opened: Opener) -> None:
+    """
+    What was emitted before what came earlier is found behind it, also when it came in a later batch and late.
+    """
+    async with opened() as index:
+        for each in (
+            row(1, emitted_ns=NOON_NS + DAY_NS),
+            row(2, emitted_ns=NOON_NS, partition="2026-01-28"),
+            row(3, emitted_ns=NOON_NS + 1, partition="2026-01-28-late"),
+        ):
+            await filled(index, [each])
+        assert await index.lookup.first_since(NOON_NS) == 1
+        assert await index.lookup.first_since(NOON_NS + DAY_NS) == 1
+        found = await everything(index, Query(emitted_through_ns=NOON_NS + 1))
+        assert offsets(found) == [3, 2]
+
+
 async def looks_at_so_many(opened: Opener) -> None:
     """
     A page that finds nothing among the rows it may look at says where to go on, and the pages together find it.
@@ -380,6 +397,7 @@ INDEX_EXERCISES: Final[Sequence[Exercise]] = (
     tells_nothing_it_is_not_true_to,
     pages_as_filtered,
     counts_and_times_as_filtered,
+    times_that_fall,
     looks_at_so_many,
     forgets_what_is_cut,
     notes_what_became,

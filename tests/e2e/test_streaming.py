@@ -198,7 +198,9 @@ async def test_a_crowd_of_whom_some_stall_hinders_nobody(
     bounded; the stalled ones have fallen behind and get everything once they take it.
     """
     many, stalled, count = crowd
-    async with omen(tmp_path, *ALONE, *RING) as (server, near), AsyncExitStack() as stack:
+    # Those who stall are to stay: that they are put off in the end is held above.
+    flags = (*ALONE, *RING, "--write-timeout-s=600")
+    async with omen(tmp_path, *flags) as (server, near), AsyncExitStack() as stack:
         began_s = time.monotonic()
         await emitted(near, range(1, count + 1), BULKY, delivery=pb.DELIVERY_LEDGER)
         alone_per_s = count / (time.monotonic() - began_s)
@@ -221,7 +223,7 @@ async def test_a_crowd_of_whom_some_stall_hinders_nobody(
         figure(f"{many} subscribers, {stalled} stalled: server grew {grown / MIB:.0f} MiB")
         assert grown < CROWD_BYTES_MAX + many * SUBSCRIBER_BYTES_MAX
         described = [each async for each in near.operations.subscribers()]
-        assert sum(each.lag_records > 0 for each in described) == stalled
+        assert sum(each.lag_records > count // 2 for each in described) == stalled
         for reader in readers[:stalled]:
             assert len(reader.offsets) < 2 * count
             reader.taking.set()
