@@ -56,7 +56,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     Tests share them: each brings signals of its own, and finds those of the others beside them.
     """
     place = tmp_path_factory.mktemp("servers")
-    pair = [OMEN, "up", "-o", "json", "--port=0", "--metrics-port=0", f"--data-dir={place}"]
+    pair: list[str | Path] = [OMEN, "up", "-o", "json", "--port=0", "--metrics-port=0", f"--data-dir={place}"]
     with serving(pair) as up:
         addresses = {name: str(up[name]["address"]) for name in ("omen", "riskcast")}
         flags = [f"--{name}={address}" for name, address in addresses.items()]

@@ -55,12 +55,12 @@ def test_signals_from_a_file_and_from_stdin_are_the_same(servers: dict[str, str]
 @pytest.mark.parametrize("bad", ["{nonsense", "7", '{"title": 7, "probability": []}'])
 def test_a_line_that_says_nothing_is_named(servers: dict[str, str], verb: str, bad: str) -> None:
     """
-    The line's number is in the error, which exits with 2, and nothing before it was sent.
+    The line's number is in the error, empty lines counted, which exits with 2, and nothing before it was sent.
     """
     good = line("OMEN-CLIBADLINE1") if verb == "emit" else raw_line(900)
-    ended = omen(verb, said=f"{good}{bad}\n", **servers)
+    ended = omen(verb, said=f"{good}\n{bad}\n", **servers)
     assert ended.code == exits.USAGE, ended
-    assert "line 2" in ended.err
+    assert "line 3" in ended.err
     assert "Traceback" not in ended.err
     assert ended.out == ""
     assert omen("signal", "OMEN-CLIBADLINE1", **servers).code == exits.NOT_FOUND
