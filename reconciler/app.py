@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 import structlog
 
@@ -22,10 +23,12 @@ from .courtesy import Courtesy
 from .parking import Parking
 from .reconcile import Reconcile, Wish
 from .replay import Rate, Replayer
-from .rounds import Rounds, Target
+from .rounds import Rounds, Target, Tell
 from .service import ReconcileService
 from .settings import PROGRAM, ReconcilerSettings
 from .state import State, StateError, StateFailed, StateUnavailable, open_state
+
+Summary: TypeAlias = pb.RunReconcileResponse.Summary
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ReconcileService"]
 RETRY_S = 1.0
@@ -82,11 +85,26 @@ async def run_once(settings: ReconcilerSettings, target: Target, wish: Wish) -> 
     console = Console(sys.stdout)
     async with parts_of(settings) as parts:
         try:
-            summary = await parts.rounds.make(target, wish, console.tell)
+            summary = await in_turn(parts.rounds, target, wish, console.tell, settings.lease_s)
         except CallError as error:
             print(f"{PROGRAM.name}: {error.message}", file=sys.stderr)  # noqa: T201 - a command's own words
             return UNREACHABLE if error.retryable else PROBLEM
     return PROBLEM if summary.partial or summary.failed else 0
+
+
+async def in_turn(rounds: Rounds, target: Target, wish: Wish, tell: Tell, lease_s: float) -> Summary:
+    """
+    Make a round when no other reconciler is at work; one that died is waited for until its lease has run out.
+    """
+    loop = asyncio.get_running_loop()
+    ends_s = loop.time() + lease_s + RETRY_S
+    while True:
+        try:
+            return await rounds.make(target, wish, tell)
+        except CallError as error:
+            if error.reason != "LEASE_HELD" or loop.time() >= ends_s:
+                raise
+        await asyncio.sleep(RETRY_S)
 
 
 async def go_round(rounds: Rounds, settings: ReconcilerSettings) -> None:

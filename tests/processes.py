@@ -15,6 +15,8 @@ from typing import Any
 
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 40.0
+# What the programs read from the environment.
+PREFIXES = ("OMEN_", "RISKCAST_", "RECONCILER_")
 
 
 def tree_environment() -> dict[str, str]:
@@ -22,7 +24,7 @@ def tree_environment() -> dict[str, str]:
     Return an environment in which programs run from this tree, wherever the installed ones come from, and unset.
     """
     root = Path(__file__).parent.parent
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("OMEN_", "RISKCAST_"))}
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(PREFIXES)}
     return inherited | {"PYTHONPATH": os.pathsep.join(str(root / part) for part in ("", "proto", "clients"))}
 
 
@@ -59,14 +61,14 @@ class ServerProcess:
         """
         return str(self._serving()["metrics"])
 
-    async def line(self, event: str, timeout_s: float = START_TIMEOUT_S) -> dict[str, Any]:
+    async def line(self, event: str, timeout_s: float = START_TIMEOUT_S, **fields: Any) -> dict[str, Any]:
         """
-        Wait for the first line of *event*.
+        Wait for the first line of *event* that says this of its *fields*.
         """
         async with asyncio.timeout(timeout_s), self._arrived:
             while True:
                 for line in self.lines:
-                    if line.get("event") == event:
+                    if line.get("event") == event and fields.items() <= line.items():
                         return line
                 if self._reader.done():
                     raise AssertionError(
@@ -123,6 +125,7 @@ async def running(
         own = {
             "omen-server": (f"--data-dir={place}",),
             "riskcast-server": (f"--store=sqlite:///{place}/riskcast.db",),
+            "omen-reconciler": (f"--state=sqlite:///{place}/reconcile.db",),
         }
         server = await started(program, *own.get(program, ()), *arguments, cwd=cwd, environment=environment)
         try:
