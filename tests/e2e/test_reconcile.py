@@ -88,8 +88,8 @@ async def back(near: OmenClient) -> None:
     Wait until OMEN's hot path has noticed that RiskCast is there again.
     """
     async with asyncio.timeout(30):
-        while (await near.operations.hot_path()).riskcast.state == BREAKER_STATE_OPEN:
-            await asyncio.sleep(0.05)  # Nobody is told of a breaker.
+        while (await near.operations.hot_path()).riskcast.state == BREAKER_STATE_OPEN:  # noqa: ASYNC110 - nobody is told of a breaker
+            await asyncio.sleep(0.05)
 
 
 async def flowing(near: OmenClient, numbers: "count[int]") -> None:

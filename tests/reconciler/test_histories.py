@@ -26,7 +26,7 @@ from tests.ledgers import event, signal_id
 from tests.reconciler.far_side import closed
 from tests.reconciler.world import World, status, world
 
-HISTORIES = [int(__import__("os").environ.get("N","100")), pytest.param(2_000, marks=pytest.mark.prove)]
+HISTORIES = [int(__import__("os").environ.get("N", "100")), pytest.param(2_000, marks=pytest.mark.prove)]
 STEPS = 20
 Answer = TypeVar("Answer")
 
@@ -280,7 +280,7 @@ class History(RuleBasedStateMachine):
             try:
                 result = self.stage.run(self.at.one(partition, include_open=include_open, full=full))
             except CallError as error:
-                assert (self.paused, error.reason) == (True, "RECONCILE_PAUSED")  # noqa: PT017 - as it is paused
+                assert (self.paused, error.reason) == (True, "RECONCILE_PAUSED")
                 continue
             assert not self.paused
             self._check(partition, result)
