@@ -47,6 +47,12 @@ class Limits:
     write_timeout_s: float
 
 
+class PeerGone(Exception):
+    """
+    The caller has gone while something was being sent to it, and grpc's core knew before its cancellation was here.
+    """
+
+
 class Gate(grpc.GenericRpcHandler):
     """
     The one handler of a server. It knows every method there is and answers for those there are not.
@@ -164,6 +170,9 @@ class Gate(grpc.GenericRpcHandler):
                 error = unforeseen(endpoint.path, asyncio.CancelledError())
             code = error.code.name
             await end(context, call, error, endpoint.domain)
+        except PeerGone:
+            code = grpc.StatusCode.CANCELLED.name
+            raise asyncio.CancelledError from None  # What grpc takes from a method in silence.
         except Exception as raised:  # noqa: BLE001 - the last place where an error can become a status
             error = explain(endpoint.path, raised, self._translate)
             code = error.code.name
@@ -197,7 +206,7 @@ class Gate(grpc.GenericRpcHandler):
                 begun = False
                 async for reply in replies:
                     if not begun:  # On their own: grpc sends no status once a write that carries them was given up.
-                        await context.send_initial_metadata(())
+                        await unless_gone(context.send_initial_metadata(()))
                         begun = True
                     await self._write(context, call, reply)
             finally:
@@ -257,7 +266,7 @@ class Gate(grpc.GenericRpcHandler):
         data = reply if isinstance(reply, bytes) else reply.SerializeToString()
         try:
             async with asyncio.timeout(self._limits.write_timeout_s):
-                await context.write(data)
+                await unless_gone(context.write(data))
         except TimeoutError:
             self._leaving.add()  # The status stands behind what the peer does not take.
             raise fault(
@@ -352,3 +361,13 @@ def current_task() -> asyncio.Task[Any]:
     if task is None:
         raise RuntimeError("no task is running")
     return task
+
+
+async def unless_gone(sending: Awaitable[None]) -> None:
+    """
+    Send something; PeerGone when there is nobody any more to take it.
+    """
+    try:
+        await sending
+    except grpc.aio.InternalError:
+        raise PeerGone from None

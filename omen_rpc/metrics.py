@@ -91,7 +91,7 @@ RECONCILE_FALSE_GAPS = Counter(
     "omen_reconcile_false_gaps", "Signals that were found missing and had come on another way when they were replayed."
 )
 RECONCILE_PARKED_SIGNALS = Gauge("omen_reconcile_parked_signals", "Signals that RiskCast keeps refusing.")
-RECONCILE_LAST_SUCCESS = Gauge(
+RECONCILE_LAST_SUCCESS_TIMESTAMP = Gauge(
     "omen_reconcile_last_success_timestamp", "When a tick last left nothing missing, in seconds since 1970."
 )
 

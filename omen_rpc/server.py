@@ -8,8 +8,9 @@ What the services stand on is closed by whoever opened it, after that.
 import asyncio
 import os
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any, TypeVar
 
 import grpc
 import structlog
@@ -33,10 +34,17 @@ from omen_rpc.settings import Loaded, ServerSettings, SettingsRefused
 from omen_rpc.tls import CertificateUnreadable, ServerFiles, server_credentials
 from omen_rpc.web import Web
 
+Answer = TypeVar("Answer")
 WATCHERS_TOLD_S = 1.0
 INFO = server_info_service_pb2.DESCRIPTOR.services_by_name["ServerInfoService"]
 
 log = structlog.get_logger()
+
+
+class StoppedEarly(Exception):
+    """
+    The server was told to stop before it had begun to serve.
+    """
 
 
 class Server:
@@ -119,6 +127,21 @@ class Server:
         if self._drained_by_s is None:
             return self.settings.drain_timeout_s
         return max(0.0, self._drained_by_s - asyncio.get_running_loop().time())
+
+    async def unless_stopped(self, starting: Coroutine[Any, Any, Answer]) -> Answer:
+        """
+        Return what *starting* does, which may take long; StoppedEarly as soon as the server is told to stop meanwhile.
+        """
+        work, told = asyncio.create_task(starting), asyncio.create_task(self._told_to_stop.wait())
+        try:
+            await asyncio.wait([work, told], return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise StoppedEarly
+            return work.result()
+        finally:
+            work.cancel()
+            told.cancel()
+            await asyncio.gather(work, told, return_exceptions=True)
 
     def stop(self) -> None:
         """

@@ -1,7 +1,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +9,7 @@ import structlog
 
 from omen.v1 import ledger_service_pb2, operations_service_pb2, signal_service_pb2
 from omen_rpc.program import FAILED
-from omen_rpc.server import Server
+from omen_rpc.server import Server, StoppedEarly
 from omen_rpc.settings import Loaded
 from omen_server.activity import Activity
 from omen_server.breaker import Breaker
@@ -70,6 +70,7 @@ async def run(loaded: Loaded[OmenSettings]) -> None:
     hosted = {SIGNALS: services.signals, LEDGER: services.ledger, OPERATIONS: services.operations}
     server = Server(PROGRAM.name, loaded, hosted, REFUSALS)
     async with AsyncExitStack() as stack:
+        stack.enter_context(suppress(StoppedEarly))
         stack.push_async_callback(server.close)
         await server.open()
         ledger = await stack.enter_async_context(ledger_of(settings))
@@ -92,7 +93,7 @@ async def answering(settings: OmenSettings, services: Services, ledger: Ledger, 
     """
     rules, tail, stats, activity = Ruleset(), Tail(ledger), Stats(utc_now()), Activity()
     async with AsyncExitStack() as stack:
-        index, follower = await stack.enter_async_context(index_of(settings, ledger, tail))
+        index, follower = await stack.enter_async_context(index_of(settings, ledger, tail, server))
         desk = await stack.enter_async_context(desk_of(settings, rules))
         notes = Notes(follower, desk, stats, activity, utc_now)
         stack.push_async_callback(notes.written)
@@ -121,7 +122,7 @@ async def answering(settings: OmenSettings, services: Services, ledger: Ledger, 
                 hot_path=emitter.view if emitter is not None else lambda: no_hot_path(ledger),
                 subscribers=stream.subscribers,
                 sources=poller.breakers,
-                requeue=Requeue(desk.dead_letters, events, keeper, index.lookup, emitter),
+                requeue=Requeue(desk.dead_letters, events, keeper, emitter, caught_up(ledger, follower)),
                 signals_today=emitted_today(index),
             )
         )
@@ -237,6 +238,11 @@ async def looked_after(ledger: Ledger, settings: OmenSettings, server: Server) -
                 yield
             finally:
                 stopping.set()
+    except ExceptionGroup as raised:
+        # A start that is refused within the block must reach whoever says so in words, and not as one of several.
+        if len(raised.exceptions) > 1:
+            raise
+        raise raised.exceptions[0] from raised.exceptions[0].__cause__
     finally:
         poison.cancel()
 

@@ -212,6 +212,8 @@ def told(error: CallError) -> str:
     """
     Return what RiskCast said as the beginning of a sentence. Its words are quoted: they are not about OMEN's caller.
     """
+    if error.code is StatusCode.UNAVAILABLE and not error.reason:  # grpc's own words, about sockets.
+        return "RiskCast cannot be reached"
     named = f"{error.code.name} {error.reason}".rstrip()
     return f"RiskCast answered {named}: {clip(error.message).rstrip('.')!r}"
 

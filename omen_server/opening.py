@@ -13,10 +13,11 @@ import structlog
 from omen_client.riskcast import RiskCastClient
 from omen_rpc.channel import ClientFiles, ConnectionRefused, read_key
 from omen_rpc.program import StartFailed
+from omen_rpc.server import Server
 from omen_rpc.settings import SettingsRefused
 from omen_server.desk.desk import Desk, open_desk
 from omen_server.desk.errors import DeskError
-from omen_server.index import Index, IndexFault, open_index
+from omen_server.index import Index, IndexFault, IndexUnavailable, open_index
 from omen_server.index.follower import Follower
 from omen_server.ledger import upkeep
 from omen_server.ledger.directory import open_ledger
@@ -72,17 +73,26 @@ def has_ledger(settings: OmenSettings) -> bool:
 
 
 @asynccontextmanager
-async def index_of(settings: OmenSettings, ledger: Ledger, tail: Tail) -> AsyncIterator[tuple[Index, Follower]]:
+async def index_of(
+    settings: OmenSettings, ledger: Ledger, tail: Tail, server: Server
+) -> AsyncIterator[tuple[Index, Follower]]:
     """
     Open the index, make it true to the ledger before anybody asks it, and keep it so while the block runs.
+
+    StoppedEarly when the server is told to stop meanwhile: a large ledger takes minutes, and the next start goes on.
     """
     async with AsyncExitStack() as stack:
         try:
             index = await stack.enter_async_context(open_index(settings.index_url))
             follower = Follower(ledger.identity, tail, index)
-            await follower.catch_up()
+            await server.unless_stopped(follower.catch_up())
+        except IndexUnavailable as error:
+            # Whoever starts it again later may find it there.
+            raise StartFailed(f"--index: {error}") from None
         except IndexFault as error:
             raise SettingsRefused(f"--index: {error}") from None
+        except OSError as error:
+            raise SettingsRefused(f"--index: {error.filename}: {error.strerror}.") from None
         async with running("index", follower.run()):
             yield index, follower
 

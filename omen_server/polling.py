@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from omen.v1.signal_pb2 import RawSignalEvent
-from omen_rpc.errors import CallError
+from omen_rpc.refusal import explain
 from omen_rpc.settings import SettingsRefused
 from omen_server.fetch import Fetcher
 from omen_server.intake.events import Events
@@ -16,6 +16,7 @@ from omen_server.ledger.errors import LedgerError
 from omen_server.opening import running
 from omen_server.pipeline.sources import SOURCES
 from omen_server.poller import Poller, PollRefused, parse_poll
+from omen_server.refusals import REFUSALS
 from omen_server.settings import OmenSettings
 
 NOBODY = "nobody"  # Is never sent: what has no address of its own is not fetched.
@@ -54,7 +55,7 @@ def submitting(events: Events) -> Callable[[Sequence[RawSignalEvent]], Awaitable
         for result, _ in await events.submit(batch, ""):
             if isinstance(result, LedgerError):
                 raise result
-            if isinstance(result, CallError) and result.retryable:
+            if isinstance(result, Exception) and explain("poller", result, REFUSALS).retryable:
                 raise result
             # A bug has made a dead letter of the event already; what has a wrong shape would have it again.
             refused += isinstance(result, Exception)

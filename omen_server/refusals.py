@@ -1,10 +1,11 @@
 """
-What the errors of ledger and desk are to a caller: one row each. The catalogue in the contract says the rest.
+What the errors of ledger, desk and index are to a caller: one row each. The catalogue in the contract says the rest.
 """
 
 from omen_rpc.errors import CallError, Reason, Violation, fault, invalid_fields
 from omen_rpc.refusal import Translate, draining
 from omen_server.desk.errors import DeadLetterNotFound, DeadLettersFull, DeskFull, DeskUnavailable
+from omen_server.index.errors import IndexUnavailable
 from omen_server.ledger.errors import (
     EmittedAhead,
     LedgerClosed,
@@ -89,6 +90,18 @@ def refuse_desk_busy(error: DeskUnavailable) -> CallError:
     )
 
 
+def refuse_index_away(error: IndexUnavailable) -> CallError:
+    """
+    Without the index nobody can tell whether a signal is there already. It comes back, or is made again, by itself.
+    """
+    return fault(
+        Reason.ERROR_REASON_STORE_UNAVAILABLE,
+        f"The index does not answer: {error}.",
+        metadata={"engine": "index", "retry_after_s": WRITE_RETRY_S},
+        retry_after_s=WRITE_RETRY_S,
+    )
+
+
 # `LedgerLocked`, `NotALedger` and `DeskFailed` have no row: a server that meets them does not start.
 REFUSALS: Translate = {
     LedgerFull: refuse_full,
@@ -127,6 +140,7 @@ REFUSALS: Translate = {
     DeskFull: refuse_desk_full,
     DeadLettersFull: refuse_desk_full,
     DeskUnavailable: refuse_desk_busy,
+    IndexUnavailable: refuse_index_away,
     DeadLetterNotFound: lambda error: fault(
         Reason.ERROR_REASON_DEAD_LETTER_NOT_FOUND, str(error), metadata={"dead_letter_id": error.dead_letter_id}
     ),

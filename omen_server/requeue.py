@@ -2,14 +2,17 @@
 Dead letters, tried again: a raw event goes through the pipeline once more, a refused signal to RiskCast.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 from omen.v1 import signal_service_pb2 as pb
 from omen_server.desk.dead_letters import DeadLetter, DeadLetters
 from omen_server.emitter import Emitter
-from omen_server.index import Lookup, Wanted
+from omen_server.index import Wanted
 from omen_server.intake.events import Events
 from omen_server.intake.keeping import Keeper
+from omen_server.intake.queries import CATCH_UP_S
 from omen_server.operations import Requeued
 from omen_server.pipeline.run import Outcome
 
@@ -22,15 +25,24 @@ class Requeue:
     """
 
     def __init__(
-        self, letters: DeadLetters, events: Events, keeper: Keeper[Outcome], lookup: Lookup, emitter: Emitter | None
+        self,
+        letters: DeadLetters,
+        events: Events,
+        keeper: Keeper[Outcome],
+        emitter: Emitter | None,
+        caught_up: Callable[[], Awaitable[None]],
     ) -> None:
         self._letters, self._events, self._keeper = letters, events, keeper
-        self._lookup, self._emitter = lookup, emitter
+        self._emitter, self._caught_up = emitter, caught_up
 
     async def __call__(self, ids: Sequence[str]) -> Requeued:
         """
         Try these again.
         """
+        # A letter may be younger than what the index knows; one that is stuck fails what it cannot find.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_S):
+                await self._caught_up()
         done: list[str] = []
         uncounted: list[str] = []
         for letter in await self._letters.get(ids):
@@ -55,8 +67,10 @@ class Requeue:
         """
         Push the signal of a letter once more, if the ledger can still read it.
         """
-        (known,) = await self._lookup.find([Wanted(letter.signal_id)])
-        items = await self._keeper.read([known]) if known is not None else {}
-        if self._emitter is None or known is None or known.offset not in items:
+        # From the refused record on: another one with its id may be an older one, with other content.
+        wanted = Wanted(letter.signal_id, after_offset=max(0, letter.offset - 1))
+        found = await self._keeper.first([wanted])
+        if self._emitter is None or wanted not in found:
             return pb.EMIT_STATUS_UNSPECIFIED
-        return (await self._emitter.push(items[known.offset])).status
+        _, item = found[wanted]
+        return (await self._emitter.push(item)).status

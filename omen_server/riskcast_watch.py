@@ -5,7 +5,7 @@ Listens for RiskCast's word that it serves again, so that a breaker need not wai
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from random import random as any_share
 from typing import Any
 
@@ -20,6 +20,8 @@ PAUSE_FIRST_S = 0.5
 PAUSE_MAX_S = 5.0
 # A watch that ends sooner did not stand, and the next one waits longer: a server that flaps is not asked at each flap.
 STOOD_S = 30.0
+# Longer than a channel ever pauses between two attempts to connect.
+REACHED_S = 10.0
 
 
 async def watch(
@@ -43,6 +45,7 @@ async def watch(
                 async for reply in replies:
                     serving = reply.status == SERVING
                     if serving and not was_serving:
+                        await reached(connection)
                         came_back()
                     was_serving = serving
         except CallError:
@@ -50,3 +53,13 @@ async def watch(
         pause_s = PAUSE_FIRST_S if monotonic() - began_s >= STOOD_S else min(PAUSE_MAX_S, 2 * pause_s)
         # Between half and all of it, so that many do not come at once.
         await sleep(pause_s * (0.5 + random() / 2))
+
+
+async def reached(connection: Connection) -> None:
+    """
+    Wait until calls get through as well: their channel may still pause between two attempts to connect, and the one
+    probe that a breaker lets through must not fail for that.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(REACHED_S):
+            await connection.calls.channel_ready()

@@ -21,7 +21,7 @@ from .comparing import Comparing
 from .parking import note
 from .plan import UP_TO_DATE, Watermark, need, refusal
 from .replay import IDS_KEPT_MAX, Replayed, Replayer
-from .state import PARK_ATTEMPTS, Parked, Runs
+from .state import BATCH_MAX, PARK_ATTEMPTS, Parked, Runs
 from .verdict import absorb, alarm, failed, progress, skipped, verdict, word
 
 # With more missing than this left over, telling whether something is there too much would mean reading all of them.
@@ -173,6 +173,8 @@ class Reconcile:
         tell(progress(result, pb.RECONCILE_PHASE_VERIFYING))
         after = await self._look(mark, full=full)
         result.bytes_compared += after.bytes_compared
+        if not wish.validate_only:
+            await self._forget_arrived(after)
         await self._judge(result, after, await self._spared(mark.partition), replayed, tell)
         if result.status == pb.RECONCILE_STATUS_COMPLETED and not wish.validate_only:
             await self._confirm(mark)
@@ -287,6 +289,16 @@ class Reconcile:
         await note(self._parked, partition, done, self._now())
         absorb(total, done)
         return sorted(each.event.ledger_index for each in done.refused)
+
+    async def _forget_arrived(self, after: Look) -> None:
+        """
+        Forget signals that were refused and have come all the same, on whatever way.
+        """
+        missing = set(positions_of(after.coverage.missing))
+        known = await self._parked.of(after.mark.partition, None)
+        arrived = [each.ledger_index for each in known if each.ledger_index not in missing]
+        for start in range(0, len(arrived), BATCH_MAX):
+            await self._parked.forget(after.mark.partition, arrived[start : start + BATCH_MAX])
 
     async def _judge(
         self, result: pb.ReconcileResult, after: Look, spared: Spared, replayed: Replayed, tell: Progress

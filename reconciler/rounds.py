@@ -130,7 +130,7 @@ class Rounds:
     async def _measure(self, summary: pb.RunReconcileResponse.Summary) -> None:
         metrics.RECONCILE_PARKED_SIGNALS.set(await self._parked.count())
         if not (summary.partial or summary.failed or self._stopping()):
-            metrics.RECONCILE_LAST_SUCCESS.set(self._now().timestamp())
+            metrics.RECONCILE_LAST_SUCCESS_TIMESTAMP.set(self._now().timestamp())
 
     @asynccontextmanager
     async def _leased(self) -> AsyncIterator[None]:

@@ -22,6 +22,8 @@ from .settings import ReconcilerSettings
 from .state import State
 
 PAGE_DEFAULT, PAGE_MAX = 100, 500
+# A run may carry thousands of ids.
+RUNS_DEFAULT, RUNS_MAX = 20, 100
 IDS_MAX = 500
 REASON_CHARS_MAX = 500
 SINCE_DAYS_MAX = 36_500
@@ -132,7 +134,7 @@ class ReconcileService(ReconcileServiceServicer):
         if request.partition:
             fields.partition()
         fields.check()
-        size, before = page_size(request, PAGE_DEFAULT, PAGE_MAX), page_number(request)
+        size, before = page_size(request, RUNS_DEFAULT, RUNS_MAX), page_number(request)
         found = await self._state.runs.history(request.partition, before, size + 1)
         reply = pb.ListRunsResponse()
         reply.next_page_token = fill(reply.runs, [(str(number), each) for number, each in found], request, size)

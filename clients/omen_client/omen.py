@@ -1,4 +1,4 @@
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Literal
@@ -155,11 +155,13 @@ class OmenClient(ServerClient):
         min_confidence_score: float | None = None,
         heartbeat_s: float | None = None,
         max_batch: int = 0,
+        until_caught_up: bool = False,
+        broke: Callable[[CallError | None], object] | None = None,
     ) -> SignalStream:
         """
         Return the signals after a cursor, since a time, from the beginning or from now on, and then those that come.
 
-        ``async for item in omen.stream(after_cursor=kept): …``; it connects again by itself.
+        ``async for item in omen.stream(after_cursor=kept): …``; it connects again by itself, and tells *broke* so.
         """
         request = request_of(
             after_cursor=after_cursor,
@@ -171,7 +173,7 @@ class OmenClient(ServerClient):
             heartbeat_s=heartbeat_s,
             max_batch=max_batch,
         )
-        return SignalStream(self.connection, request)
+        return SignalStream(self.connection, request, until_caught_up=until_caught_up, broke=broke)
 
     async def partitions(
         self,

@@ -53,10 +53,20 @@ class SignalStream:
 
     `cursor` moves when the next item is asked for, so whoever keeps it then has every signal at least once. Only what
     a retry cannot mend is raised: OutOfRange for a cursor that the ledger does not know (its metadata names the
-    earliest that it does), NotAllowed, InvalidRequest.
+    earliest that it does), NotAllowed, InvalidRequest. *broke* hears of every connection that broke, with None where it
+    only fell silent or was closed; what it raises ends the stream. With *until_caught_up* it ends when what was there
+    has been sent.
     """
 
-    def __init__(self, connection: Connection, request: StreamSignalsRequest, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        request: StreamSignalsRequest,
+        sleep: Sleep = asyncio.sleep,
+        *,
+        until_caught_up: bool = False,
+        broke: Callable[[CallError | None], object] | None = None,
+    ) -> None:
         self._connection = connection
         self._method = SignalServiceStub(connection.subscriptions).StreamSignals
         self._request = request
@@ -64,6 +74,8 @@ class SignalStream:
         heartbeat_s = interval.ToNanoseconds() / 1e9 if request.HasField("heartbeat_interval") else HEARTBEAT_S
         self._silence_max_s = SILENT_HEARTBEATS * heartbeat_s
         self._sleep = sleep
+        self._until_caught_up = until_caught_up
+        self._broke = broke
         self._failures = 0
         self._items = self._followed()
         self.cursor = request.after_cursor
@@ -105,7 +117,11 @@ class SignalStream:
                 error = raised
             except TimeoutError:
                 pass  # The silence was too long.
+            if self._ended:
+                return
             self.live = False
+            if self._broke is not None:
+                self._broke(error)
             await self._sleep(self._pause_s(error))
             self._failures += 1
 
@@ -126,6 +142,12 @@ class SignalStream:
                 for item in items_of(frame, self.cursor):
                     yield item
                 self.cursor = frame.cursor
+                if self._ended:
+                    return
+
+    @property
+    def _ended(self) -> bool:
+        return self._until_caught_up and self.live
 
     def _note(self, frame: StreamSignalsResponse) -> None:
         """

@@ -17,6 +17,7 @@ from omen_server.index.errors import (
     IndexDamaged,
     IndexFailed,
     IndexFault,
+    IndexFellBack,
     IndexLocked,
     IndexMoved,
     IndexOfAnother,
@@ -36,6 +37,7 @@ __all__ = [
     "IndexDamaged",
     "IndexFailed",
     "IndexFault",
+    "IndexFellBack",
     "IndexLocked",
     "IndexMoved",
     "IndexOfAnother",
@@ -117,12 +119,14 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """
-    Whose first record is looked for, and, where they are given, under which raw event and with which content.
+    Whose first record behind an offset is looked for, and, where they are given, under which raw event and with which
+    content.
     """
 
     signal_id: str
     input_event_hash: str = ""
     content_digest: str = ""
+    after_offset: int = 0
 
     def __post_init__(self) -> None:
         for name in ("signal_id", "input_event_hash", "content_digest"):
@@ -227,11 +231,12 @@ class Lookup(Protocol):
     The index as the services ask it. Raises as `Projection` does.
     """
 
-    async def find(self, wanted: Sequence[Wanted]) -> list[Known | None]:
+    async def find(self, wanted: Sequence[Wanted], true_through: int = 0) -> list[Known | None]:
         """
         Return for each of *wanted*, in order, the record with the lowest offset that fits, or None.
 
-        ValueError for more than `WANTED_MAX`.
+        ValueError for more than `WANTED_MAX`; `IndexUnavailable` when the mark is below *true_through*: what begins
+        anew, or was put back to an older state, must not say of a record that there is none.
         """
 
     async def page(self, query: Query, before_offset: int = 0, rows_max: int = 100) -> Page:

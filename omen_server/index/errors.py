@@ -40,6 +40,17 @@ class IndexMoved(IndexUnavailable):
         self.believed_offset = believed_offset
 
 
+class IndexFellBack(IndexUnavailable):
+    """
+    The index is not true any more up to where it was.
+    """
+
+    def __init__(self, found_offset: int, true_through: int) -> None:
+        super().__init__(f"the index stands at offset {found_offset} and stood at {true_through}: it is made again")
+        self.found_offset = found_offset
+        self.true_through = true_through
+
+
 class IndexOfAnother(IndexFailed):
     """
     The index is one of another ledger, and that ledger's OMEN may be using it.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import structlog
 
 from omen_rpc import metrics
-from omen_server.index import Index, IndexOfAnother, Mark, Outcome
+from omen_server.index import Index, IndexFellBack, IndexOfAnother, Mark, Outcome
 from omen_server.index.outcomes import Outcomes
 from omen_server.index.row import rows_of
 from omen_server.ledger.identity import Identity
@@ -25,6 +25,7 @@ OUTCOMES_MAX = 100_000
 OUTCOMES_PER_WRITE_MAX = 500
 RETRY_MIN_S = 0.1
 RETRY_MAX_S = 10.0
+LOOK_S = 1.0
 # Making fewer rows than this takes less time than the way to a thread and back.
 ROWS_IN_LOOP_MAX = 64
 
@@ -56,10 +57,12 @@ class Follower:
         *,
         retry_min_s: float = RETRY_MIN_S,
         retry_max_s: float = RETRY_MAX_S,
+        look_s: float = LOOK_S,
         outcomes_max: int = OUTCOMES_MAX,
     ) -> None:
         self._identity, self._tail, self._index = identity, tail, index
         self._retry_min_s, self._retry_max_s = retry_min_s, retry_max_s
+        self._look_s = look_s
         self._outcomes = Outcomes(outcomes_max)
         self._offset = 0
         self._moved = asyncio.Event()
@@ -137,10 +140,28 @@ class Follower:
 
     async def _follow(self, worked: Callable[[], None]) -> None:
         await self._settle()
-        async with aclosing(self._tail.follow(self._offset)) as batches:
-            async for batch in batches:
-                await self._put(batch)
-                worked()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._look())
+                async with aclosing(self._tail.follow(self._offset)) as batches:
+                    async for batch in batches:
+                        await self._put(batch)
+                        worked()
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+
+    async def _look(self) -> None:
+        """
+        Raise `IndexFellBack` once the index is not true any more up to where it was: a damaged file begins anew, and a
+        database may be put back to an older state, while nothing is appended that would find out.
+        """
+        while True:
+            await asyncio.sleep(self._look_s)
+            stood = self._offset
+            mark = await self._index.projection.mark()
+            stands = mark.offset if mark is not None else 0
+            if stands < stood:
+                raise IndexFellBack(stands, stood)
 
     async def _write_outcomes(self, worked: Callable[[], None]) -> None:
         while True:

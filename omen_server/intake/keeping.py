@@ -26,6 +26,8 @@ from omen_server.tail import Committed, Tail, decoded, stamped
 Told = TypeVar("Told")
 UNINDEXED_MAX = 100_000
 BEHIND_RETRY_S = 1.0
+# So many records of one signal are passed over, lost to damage or to retention, and no further one is looked for.
+LOST_MAX = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class Keeper(Generic[Told]):
         self._stats = stats
         self._activity = activity
         self._unindexed_max = unindexed_max
-        # Up to here the index is relied on. It falls behind that only when it has to be made anew.
+        # Up to here the index is relied on. It answers nothing while it is behind that, as when it is made anew.
         self._relied_on = indexed_offset()
         self._open: dict[Wanted, asyncio.Future[Result[Told]]] = {}
         self._unindexed: dict[Wanted, Known] = {}
@@ -91,7 +93,7 @@ class Keeper(Generic[Told]):
         """
         self._let_go()
         waiting = len(self._unindexed) + len(self._open) + len(wanted)
-        if waiting > self._unindexed_max or self._indexed_offset() < self._relied_on:
+        if waiting > self._unindexed_max:
             raise index_behind(self._unindexed_max)
         futures: list[asyncio.Future[Result[Told]]] = []
         mine: dict[Wanted, asyncio.Future[Result[Told]]] = {}
@@ -141,14 +143,41 @@ class Keeper(Generic[Told]):
                         found[item.offset] = item
         return found
 
+    async def first(self, wanted: Sequence[Wanted]) -> dict[Wanted, tuple[Known, Committed]]:
+        """
+        Return of each of *wanted* the first record that can be read, where the index has one.
+        """
+        found: dict[Wanted, tuple[Known, Committed]] = {}
+        asked = {each: each for each in wanted}
+        for _ in range(LOST_MAX):
+            if not asked:
+                break
+            answers = await self._lookup.find(list(asked.values()), self._relied_on)
+            known = {each: answer for each, answer in zip(asked, answers, strict=True) if answer is not None}
+            items = await self.read(list(known.values())) if known else {}
+            found.update((each, (at, items[at.offset])) for each, at in known.items() if at.offset in items)
+            asked = {
+                each: replace(each, after_offset=at.offset) for each, at in known.items() if at.offset not in items
+            }
+        return found
+
+    async def is_deleted(self, known: Known) -> bool:
+        """
+        Tell whether retention has deleted what was at a known place, as it may.
+        """
+        return await self._ledger.is_deleted(known.offset - 1)
+
     def _let_go(self) -> None:
         """
         Forget what the index finds by now.
         """
         indexed = self._indexed_offset()
         while self._order and self._order[0][0] <= indexed:
-            self._relied_on, wanted = self._order.popleft()
-            del self._unindexed[wanted]
+            offset, wanted = self._order.popleft()
+            self._relied_on = max(self._relied_on, offset)
+            # A later record of the same signal stays: what it was kept in the place of could not be read any more.
+            if self._unindexed[wanted].offset == offset:
+                del self._unindexed[wanted]
 
     async def _work(self, mine: Mapping[Wanted, asyncio.Future[Result[Told]]], make: Make[Told]) -> None:
         try:
@@ -175,19 +204,12 @@ class Keeper(Generic[Told]):
         Return what the ledger has. A record that can no longer be read counts as none: its signal is appended anew.
         """
         recent = {each: self._unindexed[each] for each in wanted if each in self._unindexed}
-        others = [each for each in wanted if each not in recent]
-        known = dict(recent)
-        if others:
-            known.update(
-                (each, found)
-                for each, found in zip(others, await self._lookup.find(others), strict=True)
-                if found is not None
-            )
-        items = await self.read(list(known.values())) if known else {}
+        items = await self.read(list(recent.values())) if recent else {}
+        found = {each: (known, items[known.offset]) for each, known in recent.items() if known.offset in items}
+        found.update(await self.first([each for each in wanted if each not in found]))
         return {
-            each: Kept(items[found.offset], cached=True, status=EmitStatus.ValueType(found.status), ack_id=found.ack_id)
-            for each, found in known.items()
-            if found.offset in items
+            each: Kept(item, cached=True, status=EmitStatus.ValueType(known.status), ack_id=known.ack_id)
+            for each, (known, item) in found.items()
         }
 
     async def _append(self, drafts: Mapping[Wanted, Draft]) -> dict[Wanted, Result[Told]]:

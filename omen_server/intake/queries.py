@@ -112,13 +112,14 @@ class Queries:
         fields.signal_id()
         fields.check()
         await self._caught_up_in_time()
-        [known] = await self._lookup.find([Wanted(request.signal_id)])
-        if known is None:
+        wanted = Wanted(request.signal_id)
+        found = await self._keeper.first([wanted])
+        if wanted in found:
+            return found[wanted]
+        [known] = await self._lookup.find([wanted])
+        if known is None or await self._keeper.is_deleted(known):
             raise fault(Reason.ERROR_REASON_SIGNAL_NOT_FOUND, metadata={"signal_id": request.signal_id})
-        items = await self._keeper.read([known])
-        if known.offset not in items:
-            raise unreadable(known)
-        return known, items[known.offset]
+        raise unreadable(known)
 
     async def _events(self, page: Page) -> list[tuple[int, SignalEvent]]:
         """

@@ -13,7 +13,7 @@ from omen.v1 import signal_service_pb2 as pb
 from omen.v1.signal_pb2 import OmenSignal, SignalEvent
 from omen_rpc.errors import CallError, Reason, Violation, fault, invalid_fields
 from omen_rpc.signal_codec import SIGNAL_BYTES_MAX, CodecError, PayloadKind, content_digest, digest_and_prepare
-from omen_rpc.signal_rules import INPUT_HASH, check_shape, check_signal, check_time
+from omen_rpc.signal_rules import INPUT_HASH, NAME_CHARS_MAX, check_line, check_shape, check_signal, check_time
 from omen_server import identity
 from omen_server.index import Wanted
 from omen_server.intake.keeping import Draft, Keeper, Result
@@ -87,6 +87,9 @@ class Signals:
             *check_signal(signal, f"{path}signal"),
             *check_shape(item.input_event_hash, INPUT_HASH, f"{path}input_event_hash"),
         ]
+        # They go into the envelope, where whoever stores the signal checks them.
+        for line in ("source_event_id", "ruleset_version"):
+            violations += check_line(getattr(signal, line), NAME_CHARS_MAX, f"{path}signal.{line}")
         for name in ("observed_at", "emitted_at"):
             if item.HasField(name):
                 violations += check_time(getattr(item, name), f"{path}{name}")

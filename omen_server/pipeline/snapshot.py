@@ -108,7 +108,7 @@ class Snapshot:
         """
         known = {
             "history": {key: _series_written(series) for key, series in self.history.items() if series},
-            "peers": sorted(_peer_written(peer) for peer in set(self.peers)),
+            "peers": [_in_json(written) for written in sorted(_peer_written(peer) for peer in set(self.peers))],
         }
         return "sha256:" + sha256(orjson.dumps(known, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
@@ -162,6 +162,13 @@ def of_batch(
 
 def _series_written(series: Series) -> list[list[object]]:
     return [[point.observed_ns, repr(point.probability)] for point in sorted(set(series))]
+
+
+def _in_json(written: list[object]) -> list[object]:
+    """
+    Return a row with its long numbers as text: anybody may write any time into an event, and JSON's end at 64 bits.
+    """
+    return [str(each) if isinstance(each, int) and abs(each) >> 63 else each for each in written]
 
 
 def _peer_written(peer: Peer) -> list[object]:

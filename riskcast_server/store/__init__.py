@@ -7,8 +7,9 @@ holds both, and the memory fake of the tests, to what is written here.
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -66,6 +67,7 @@ __all__ = [
 # The engines keep positions in signed 64-bit columns, and count one past the last.
 INDEX_MAX: Final = 2**62
 POSITIONS_PER_LIST_MAX: Final = 2048
+DAY_S: Final = 86_400
 
 _SECONDS_MIN: Final = -62_135_596_800
 _SECONDS_MAX: Final = 253_402_300_799
@@ -82,17 +84,17 @@ Item = TypeVar("Item")
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """
-    A signal as it came, and the digest that RiskCast vouches for.
+    A signal as it came, and the digest that RiskCast vouches for. `data` is the signal's bytes.
 
-    ValueError when a row could not hold it: an unknown origin, NUL in a text, a year or a position beyond
-    what there is. One such
-    arrival would fail the transaction of everybody it shares it with.
+    ValueError when a row could not hold it: an unknown origin, NUL in a text, a year or a position beyond what there
+    is. One such arrival would fail the transaction of everybody it shares it with.
     """
 
     event: SignalEvent
     content_digest: str
     origin: IngestOrigin.ValueType
     request_id: str = ""
+    data: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         event = self.event
@@ -103,8 +105,9 @@ class Arrival:
         if not (_SECONDS_MIN <= event.emitted_at.seconds <= _SECONDS_MAX and 0 <= event.emitted_at.nanos < 10**9):
             raise ValueError("emitted_at is not in the years 0001 to 9999")
         texts = (event.signal_id, event.deterministic_trace_id, event.ledger_partition)
-        if any("\0" in text for text in (*texts, self.content_digest, self.request_id)):
+        if "\0" in "".join((*texts, self.content_digest, self.request_id)):
             raise ValueError("a text contains NUL")
+        object.__setattr__(self, "data", event.SerializeToString())
 
     @property
     def position(self) -> tuple[str, int] | None:
@@ -121,7 +124,12 @@ class Arrival:
         """
         The UTC date of `emitted_at`.
         """
-        return datetime.fromtimestamp(self.event.emitted_at.seconds, UTC).date().isoformat()
+        return _date(self.event.emitted_at.seconds // DAY_S)
+
+
+@lru_cache(maxsize=1024)
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * DAY_S, UTC).date().isoformat()
 
 
 @dataclass(frozen=True, slots=True)

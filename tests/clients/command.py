@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.processes import tree_environment
 
+TIMEOUT_S = 60
 OMEN = Path(sys.executable).parent / "omen"
 
 
@@ -23,15 +24,16 @@ class Ended:
     err: str
 
 
-def omen(*arguments: str | Path, **environment: str) -> Ended:
+def omen(*arguments: str | Path, said: str = "", **environment: str) -> Ended:
     """
-    Run the command to its end.
+    Run the command to its end, with *said* on stdin.
     """
     done = subprocess.run(
         [OMEN, *map(str, arguments)],
+        input=said,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=TIMEOUT_S,
         check=False,
         env=tree_environment() | environment,
     )

@@ -78,3 +78,42 @@ def test_every_case_of_ingest_is_measured_and_nothing_is_left(tmp_path: Path) ->
     assert told["coalesced_64_to_raw_unary"] > 0
     assert told["store"] == "sqlite"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("verb", "count"), [("emit", 8), ("e2e", 7)])
+def test_every_case_of_omen_is_measured_and_nothing_is_left(tmp_path: Path, verb: str, count: int) -> None:
+    """
+    `omen bench emit` and `e2e` measure each case against servers of their own; a case brought signals.
+    """
+    ended = omen("bench", verb, "--seconds", "2", "--dir", tmp_path, "-o", "json")
+    assert ended.code == 0, ended
+    told = json.loads(ended.out)
+    assert len(told["figures"]) == count
+    for figure in told["figures"]:
+        assert figure["p50_ms"] <= figure["p90_ms"] <= figure["p99_ms"] <= figure["p999_ms"]
+        assert figure["records"] > 0
+    assert "processor" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(120)
+def test_streams_are_measured_and_nothing_is_left(tmp_path: Path) -> None:
+    """
+    `omen bench stream` reads all it has written, with the filter a tenth of it, and every subscriber has all that came.
+    """
+    ended = omen("bench", "stream", "--seconds", "3", "--dir", tmp_path, "-o", "json")
+    assert ended.code == 0, ended
+    told = json.loads(ended.out)
+    cases = {(figure["case"], figure["payload"]): figure for figure in told["figures"]}
+    assert len(cases) == len(told["figures"]) == 7
+    for payload in ("json", "protobuf"):
+        everything, tenth = cases["catch-up", payload], cases["catch-up, filtered", payload]
+        assert everything["received"] % told["ledger_records"] == 0
+        assert tenth["received"] % (told["ledger_records"] // 10) == 0
+        assert min(everything["received"], tenth["received"]) > 0
+    live, stalled = cases["live", "protobuf"], cases["live, 50 stalled", "protobuf"]
+    assert (live["subscribers"], live["received"] % (20 * 100)) == (20, 0)
+    assert min(each["emitted_per_s"] for each in (cases["producer alone", "protobuf"], live, stalled)) > 0
+    assert stalled["received"] > 0
+    assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,31 @@ from omen_rpc.contract import catalogue
 from tests.clients.command import OMEN, omen
 from tests.processes import running, tree_environment
 
-ANSWERING: dict[str, Sequence[str]] = {  # verb → what follows it in a line that prints data without any server
+QUAKE = Path(__file__).parent.parent / "omen_server/pipeline/fixtures/usgs/quake.json"
+ANSWERING: dict[str, Sequence[str]] = {  # verb → what follows it in a line that prints data
+    "submit": ("--source", "usgs", str(QUAKE)),
+    "emit": ("--example",),
+    "signals": (),
+    "signal": ("OMEN-EXAMPLE0001",),
+    "explain-signal": ("OMEN-EXAMPLE0001",),
+    "tail": ("--from-beginning", "--until-caught-up"),
+    "stats": (),
+    "hot-path": (),
+    "activity": (),
+    "subscribers": (),
+    "rejected": (),
+    "dead-letters list": (),
+    "dead-letters requeue": ("--all",),
+    "dead-letters purge": ("--all",),
+    "reconcile run": ("--all", "--include-open"),
+    "reconcile status": (),
+    "reconcile history": (),
+    "reconcile pause": ("a test",),
+    "reconcile resume": (),
+    "reconcile rate": ("1000",),
+    "reconcile parked": (),
+    "reconcile replay": ("--all",),
+    "reconcile waive": ("OMEN-NOBODY", "--reason", "a test"),
     "explain": ("RATE_LIMITED",),
     "health": ("omen", "--omen", "127.0.0.1:1"),
     "ledger verify": ("{ledger}",),
@@ -34,7 +58,7 @@ ANSWERING: dict[str, Sequence[str]] = {  # verb → what follows it in a line th
     "ledger restore": ("{backup}", "{new}"),
     "index rebuild": ("--data-dir", "{ledger}"),
     "bench ledger": ("--seconds", "0.5", "--dir", "{ledger}"),
-    "bench ingest": ("--seconds", "0.5", "--dir", "{ledger}"),
+    **{f"bench {each}": ("--seconds", "0.5", "--dir", "{ledger}") for each in ("ingest", "emit", "e2e", "stream")},
     "version": (),
 }
 
@@ -74,17 +98,21 @@ def test_a_verb_imports_no_other_verb() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("verb", sorted(set(VERBS) - {"up"}))
-def test_every_verb_prints_json_that_parses(verb: str, ledger: Path, backup: Path, tmp_path: Path) -> None:
+def test_every_verb_prints_json_that_parses(
+    verb: str, ledger: Path, backup: Path, tmp_path: Path, servers: dict[str, str]
+) -> None:
     """
-    With -o json stdout is one JSON value, with -o jsonl one a line, whatever the exit code.
+    With -o json stdout is one JSON value, with -o jsonl one a line, whatever the exit code; so is an error on stderr.
     """
     for form in ("json", "jsonl"):
         places = {"{ledger}": str(ledger), "{backup}": str(backup), "{new}": str(tmp_path / form)}
-        ended = omen(*verb.split(), *(places.get(word, word) for word in ANSWERING[verb]), "-o", form)
-        values = [json.loads(line) for line in ended.out.splitlines()]
-        assert values, ended
-        assert form == "jsonl" or len(values) == 1
+        line = (places.get(word, word) for word in ANSWERING[verb])
+        ended = omen(*verb.split(), *line, "-o", form, **servers)
+        values = [json.loads(each) for each in (ended.out or ended.err).splitlines()]
+        assert ended.code in {exits.OK, exits.PROBLEM, exits.NOT_FOUND, exits.UNREACHABLE}, ended
+        assert form == "jsonl" or len(values) == 1, ended
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))

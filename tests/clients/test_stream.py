@@ -8,7 +8,7 @@ import pytest
 
 from omen.v1.signal_pb2 import SignalEvent
 from omen.v1.signal_service_pb2 import StreamSignalsRequest, StreamSignalsResponse
-from omen_client import InvalidRequest, OmenClient, OutOfRange, SignalStream, Streamed, StreamedGap
+from omen_client import CallError, InvalidRequest, OmenClient, OutOfRange, SignalStream, Streamed, StreamedGap
 from omen_client.stream import PAUSE_MAX_S, PAUSE_MIN_S
 from omen_rpc.errors import Reason, fault
 from tests.fault_proxy import Fault, fault_proxy
@@ -192,3 +192,42 @@ async def test_permanent_errors_are_raised(tmp_path: Path) -> None:
                 omen.stream(after_cursor=foreign, from_beginning=True)
             await at.append([1])
             assert offsets(await taken(omen.stream(after_cursor=refused.value.metadata["earliest_cursor"]), 1)) == [1]
+
+
+async def test_may_end_when_it_is_caught_up(tmp_path: Path) -> None:
+    """
+    With `until_caught_up` a stream ends behind what was there, and its cursor leads to what comes.
+    """
+    async with streaming(tmp_path) as at, OmenClient(str(at.server.address)) as omen:
+        await at.append(range(5))
+        async with omen.stream(from_beginning=True, until_caught_up=True) as stream:
+            assert offsets([item async for item in stream]) == [1, 2, 3, 4, 5]
+        await at.append([5])
+        async with omen.stream(after_cursor=stream.cursor, until_caught_up=True) as rest:
+            assert offsets([item async for item in rest]) == [6]
+
+
+async def test_tells_of_what_broke() -> None:
+    """
+    Each connection that broke is told with its error; what the hearer raises ends the stream.
+    """
+    stalled = fault(Reason.ERROR_REASON_SUBSCRIBER_STALLED, retry_after_s=0.0)
+    draining = fault(Reason.ERROR_REASON_DRAINING, retry_after_s=0.0)
+    script = Script([batch("a", 1), stalled], [batch("b", 2), draining])
+    heard: list[str] = []
+
+    def broke(error: CallError | None) -> None:
+        assert error is not None
+        heard.append(error.reason)
+        if error.reason == "DRAINING":
+            raise error
+
+    async with (
+        hosted(Scripted(stream=script.stream)) as server,
+        OmenClient(str(server.address)) as omen,
+        omen.stream(broke=broke) as stream,
+    ):
+        assert offsets(await taken(stream, 2)) == [1, 2]
+        with pytest.raises(CallError):
+            await taken(stream, 1)
+    assert heard == ["SUBSCRIBER_STALLED", "DRAINING"]

@@ -22,8 +22,9 @@ async def main(url: str, number: int, *, applied: bool) -> None:
     from tests.contracts.store_engines import watch_commits  # noqa: PLC0415 - as above.
 
     with pytest.MonkeyPatch.context() as patch:
+        commits = watch_commits(patch)
         async with open_store(url) as store:
-            watch_commits(patch).kill(applied=applied)
+            commits.kill(applied=applied)
             await store.signals.put([arrival(number, number, request_id="before")])
 
 

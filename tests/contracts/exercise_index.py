@@ -16,6 +16,7 @@ from omen_server.index import (
     Index,
     IndexMoved,
     IndexOfAnother,
+    IndexUnavailable,
     Known,
     Mark,
     Outcome,
@@ -173,8 +174,11 @@ async def finds_the_first(opened: Opener) -> None:
             Wanted("OMEN-0001"),
             Wanted("OMEN-SAME"),
             Wanted("OMEN-0001\0"),
+            Wanted("OMEN-SAME", after_offset=2),
+            Wanted("OMEN-SAME", "h1", after_offset=2),
+            Wanted("OMEN-SAME", after_offset=5),
         ]
-        assert offsets(await index.lookup.find(wanted)) == [3, 2, None, 4, 5, None, 1, 2, None]
+        assert offsets(await index.lookup.find(wanted)) == [3, 2, None, 4, 5, None, 1, 2, None, 3, 5, None]
         assert await index.lookup.find([]) == []
         assert offsets(await index.lookup.find([Wanted("OMEN-SAME")] * WANTED_MAX)) == [2] * WANTED_MAX
         with pytest.raises(ValueError, match=r"50\d"):
@@ -243,6 +247,21 @@ def crowd(count: int, seed: int = 7) -> list[Row]:
     return rows
 
 
+async def tells_nothing_it_is_not_true_to(opened: Opener) -> None:
+    """
+    Asked about records further on than its mark, whether it has rows or has begun anew, it says so instead of None.
+    """
+    async with opened() as index:
+        await filled(index, [row(1), row(2)])
+        assert offsets(await index.lookup.find([Wanted("OMEN-0001")], 2)) == [1]
+        with pytest.raises(IndexUnavailable):
+            await index.lookup.find([Wanted("OMEN-0001")], 3)
+        await index.projection.cut(0)
+        assert await index.lookup.find([Wanted("OMEN-0001")]) == [None]
+        with pytest.raises(IndexUnavailable):
+            await index.lookup.find([Wanted("OMEN-0001")], 1)
+
+
 async def pages_as_filtered(opened: Opener) -> None:
     """
     Every filter, alone and with others, gives what looking at each row gives, newest first, on pages of any size.
@@ -275,6 +294,23 @@ async def counts_and_times_as_filtered(opened: Opener) -> None:
                 assert await index.lookup.counts(day) == await plain.counts(day)
             await index.projection.cut(rows[150].offset)
             await plain.cut(rows[150].offset)
+
+
+async def times_that_fall(opened: Opener) -> None:
+    """
+    What was emitted before what came earlier is found behind it, also when it came in a later batch and late.
+    """
+    async with opened() as index:
+        for each in (
+            row(1, emitted_ns=NOON_NS + DAY_NS),
+            row(2, emitted_ns=NOON_NS, partition="2026-01-28"),
+            row(3, emitted_ns=NOON_NS + 1, partition="2026-01-28-late"),
+        ):
+            await filled(index, [each])
+        assert await index.lookup.first_since(NOON_NS) == 1
+        assert await index.lookup.first_since(NOON_NS + DAY_NS) == 1
+        found = await everything(index, Query(emitted_through_ns=NOON_NS + 1))
+        assert offsets(found) == [3, 2]
 
 
 async def looks_at_so_many(opened: Opener) -> None:
@@ -358,8 +394,10 @@ INDEX_EXERCISES: Final[Sequence[Exercise]] = (
     keeps_what_was_put,
     moves_only_from_where_it_stands,
     finds_the_first,
+    tells_nothing_it_is_not_true_to,
     pages_as_filtered,
     counts_and_times_as_filtered,
+    times_that_fall,
     looks_at_so_many,
     forgets_what_is_cut,
     notes_what_became,

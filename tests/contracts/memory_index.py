@@ -14,6 +14,7 @@ from omen_server.index import (
     Index,
     IndexMoved,
     IndexOfAnother,
+    IndexUnavailable,
     Known,
     Mark,
     Outcome,
@@ -72,12 +73,15 @@ class MemoryIndex:
             if outcome.offset in self.rows and (before is None or outcome.strength >= before.strength):
                 self.outcomes[outcome.offset] = outcome
 
-    async def find(self, wanted: Sequence[Wanted]) -> list[Known | None]:
+    async def find(self, wanted: Sequence[Wanted], true_through: int = 0) -> list[Known | None]:
         """
         See `Lookup`.
         """
         if len(wanted) > WANTED_MAX:
             raise ValueError(len(wanted))
+        stands = self.at.offset if self.at else 0
+        if wanted and stands < true_through:
+            raise IndexUnavailable(f"{stands} < {true_through}")
         return [
             next(
                 (
@@ -86,6 +90,7 @@ class MemoryIndex:
                     if row.signal_id == each.signal_id
                     and each.input_event_hash in ("", row.input_event_hash)
                     and each.content_digest in ("", row.content_digest)
+                    and row.offset > each.after_offset
                 ),
                 None,
             )

@@ -5,6 +5,7 @@ The real engines, as the suites open them, and the faults they are given.
 import asyncio
 import os
 import signal
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -32,10 +33,11 @@ class Commits:
     """
     Stands between a store and its COMMITs, those of its reads as well, so arm it only while it writes.
 
-    `on_read` is run before each query that a read makes.
+    `on_read` is run before each query that a read makes. Made on the loop that the store runs on.
     """
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self.on_read: Callable[[], Awaitable[None]] | None = None
         self.reached = asyncio.Event()
         self._released = asyncio.Event()
@@ -70,27 +72,58 @@ class Commits:
         """
         Do what was ordered, or commit.
         """
+        applied, failure = await self._ordered()
+        answer = await original() if applied else None
+        failure()
+        return answer
+
+    def commit_in_thread(self, original: Any) -> Any:
+        """
+        Do the same where the driver blocks, in a thread of its own.
+        """
+        applied, failure = asyncio.run_coroutine_threadsafe(self._ordered(), self._loop).result()
+        answer = original() if applied else None
+        failure()
+        return answer
+
+    async def _ordered(self) -> tuple[bool, Callable[[], None]]:
         self.reached.set()
         await self._released.wait()
         if not self._plan:
-            return await original()
+            return True, lambda: None
         applied, error = self._plan.pop(0)
-        if applied:
-            await original()
-        if error is None:
-            os.kill(os.getpid(), signal.SIGKILL)
-        raise error or AssertionError
+        return applied, partial(_fail, error)
+
+
+def _fail(error: Exception | None) -> None:
+    if error is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise error or AssertionError
 
 
 def watch_commits(patch: pytest.MonkeyPatch) -> Commits:
     """
-    Put a new `Commits` in the way of both drivers.
+    Put a new `Commits` in the way of all drivers.
     """
     commits = Commits()
+    patch.setattr(sqlite3, "connect", _watched_connect(sqlite3.connect, commits))
     for driver, fetch in ((aiosqlite.Connection, "execute_fetchall"), (PoolConnectionProxy, "fetch")):
         patch.setattr(driver, "execute", _watched(driver.execute, commits))
         patch.setattr(driver, fetch, _watched_reading(getattr(driver, fetch), commits))
     return commits
+
+
+def _watched_connect(original: Any, commits: Commits) -> Any:
+    class Watched(sqlite3.Connection):
+        def execute(self, sql: str, *parameters: Any) -> Any:
+            execute = partial(super().execute, sql, *parameters)
+            return commits.commit_in_thread(execute) if sql == "COMMIT" else execute()
+
+    def connect(database: Any, **settings: Any) -> Any:
+        # Not those that read: they commit on the loop's side.
+        return original(database, **settings, **({"factory": Watched} if "mode=rw" in str(database) else {}))
+
+    return connect
 
 
 def _watched(original: Any, commits: Commits) -> Any:

@@ -2,6 +2,7 @@
 What SubmitEvent answers while RiskCast is up, down, slow, or ahead of it; both are processes of their own.
 """
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -104,8 +105,9 @@ async def test_a_killed_riskcast_that_comes_back_gets_what_is_new(tmp_path: Path
             assert (await near.submit(raw(2))).status == pb.EMIT_STATUS_LEDGER_ONLY
             assert (await near.operations.hot_path()).riskcast.state == BREAKER_STATE_OPEN
         async with riskcast(tmp_path) as (_, far):
-            while (result := await near.submit(raw(2))).status != pb.EMIT_STATUS_DELIVERED:
-                assert result.cached
+            async with asyncio.timeout(30):
+                while (result := await near.submit(raw(2))).status != pb.EMIT_STATUS_DELIVERED:
+                    assert result.cached
             assert (await far.processed(result.event.signal_id)).ack_id == result.ack_id
             assert (await near.submit(raw(3))).status == pb.EMIT_STATUS_DELIVERED
         assert len(await ledger_of(near)) == 3

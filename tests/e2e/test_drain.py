@@ -13,6 +13,7 @@ import pytest
 
 from omen.v1 import signal_service_pb2 as pb
 from omen.v1.signal_service_pb2_grpc import SignalServiceStub
+from omen_client import Unavailable
 from omen_rpc.status import from_rpc_error
 from tests.e2e.pair import ledger_of, omen, raw, ready
 from tests.e2e.scripted_riskcast import scripted
@@ -41,7 +42,7 @@ def calls(channel: grpc.aio.Channel) -> list[Any]:
 @pytest.mark.parametrize("answers", ["at once", "never"])
 async def test_a_drain_answers_every_emit(tmp_path: Path, answers: str) -> None:
     """
-    SIGTERM with fifty emits in flight, and a RiskCast that answers or does not: each gets its outcome or UNAVAILABLE,
+    SIGTERM with fifty emits in flight, and a RiskCast that answers or does not: each gets its outcome or Unavailable,
     what was acknowledged is in the ledger as it was told, and the process ends with 0 within its drain time.
     """
     acknowledged: list[pb.EmitResult] = []
@@ -63,7 +64,8 @@ async def test_a_drain_answers_every_emit(tmp_path: Path, answers: str) -> None:
                 if isinstance(outcome, BaseException):
                     assert isinstance(outcome, grpc.aio.AioRpcError), outcome
                     error = from_rpc_error(outcome)
-                    assert (error.code, error.retryable) == (grpc.StatusCode.UNAVAILABLE, True), error
+                    # What reaches grpc in the very moment it stops is CANCELLED by it; a client takes that alike.
+                    assert isinstance(error, Unavailable), error
                 else:
                     acknowledged.append(outcome.result)
             assert await server.wait() == 0

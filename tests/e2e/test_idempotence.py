@@ -11,10 +11,12 @@ from pathlib import Path
 
 from omen.v1 import signal_service_pb2 as pb
 from omen_client import CallError, OmenClient, RiskCastClient
-from tests.e2e.pair import ledger_of, omen, raw, ready, riskcast
+from tests.e2e.pair import all_of, emitted, ledger_of, omen, raw, ready, riskcast
 
 TIMES = 20
 WAYS = ("event", "events", "signal", "signals")
+# So many that an index is not made of them in no time.
+MANY = range(1000, 4000)
 
 
 async def brought(client: OmenClient, how: str) -> pb.EmitResult:
@@ -85,6 +87,7 @@ async def test_a_kill_between_append_and_index_makes_no_second_record(tmp_path: 
                 assert {(each.status, each.cached) for (each,) in told.values()} == {(pb.EMIT_STATUS_DELIVERED, False)}
                 for how in WAYS:
                     told[how] += await asyncio.gather(*(brought(near, how) for _ in range(TIMES)))
+                many = await emitted(near, MANY)
                 server.process.kill()
                 assert await server.wait() == -signal.SIGKILL
         assert rows(tmp_path / "index.db") == 0, "the index was not behind"
@@ -92,12 +95,14 @@ async def test_a_kill_between_append_and_index_makes_no_second_record(tmp_path: 
             if index == "deleted":
                 delete(tmp_path)
             async with omen(tmp_path) as (server, near):
+                # The last ones first: an index that is still being made would not know them.
+                assert await emitted(near, MANY[-3:]) == many[-3:], index
                 for how in WAYS:
                     results = await asyncio.gather(*(brought(near, how) for _ in range(TIMES)))
                     assert all(result.cached for result in results), index
                     await check_once(near, far, [*told[how], *results])
-                assert len([event async for event in near.signals()]) == len(WAYS)
-                assert len(await ledger_of(near)) == (await far.stats()).stored == len(WAYS)
+                assert await all_of(near.signals()) == (records := await ledger_of(near))[::-1]
+                assert len(records) == (await far.stats()).stored == len(WAYS) + len(MANY)
                 assert await server.stop() == 0
 
 

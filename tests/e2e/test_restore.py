@@ -2,6 +2,7 @@
 Cursors over restarts and over a restore from a backup.
 """
 
+import asyncio
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ async def streamed(client: OmenClient, through: int, **start: object) -> tuple[l
     Return the offsets that are streamed through one of them, and the cursor behind it.
     """
     offsets: list[int] = []
-    async with client.stream(heartbeat_s=1, **start) as stream:  # type: ignore[arg-type]  # Whichever start it is.
+    async with asyncio.timeout(20), client.stream(heartbeat_s=1, **start) as stream:  # type: ignore[arg-type]  # Whichever start it is.
         async for item in stream:
             assert isinstance(item, Streamed)
             offsets.append(item.event.ledger_offset)

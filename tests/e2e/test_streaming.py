@@ -29,12 +29,15 @@ SEED = 20_260_128
 KILLS = 20
 # What is kept in memory of the ledger's end, and what the allocator keeps of that.
 GROWTH_BYTES_MAX = 96 * MIB
+# Each subscriber has a frame or two on its way, of a hundred signals; what it does not take is kept for nobody.
+CROWD_BYTES_MAX = 48 * MIB
+SUBSCRIBER_BYTES_MAX = MIB // 2
 BULKY = "x" * 2000
 
 LONG = pytest.mark.prove
 SIGNALS = [5_000, pytest.param(100_000, marks=LONG)]
 STALLS_S = [3, pytest.param(60, marks=LONG)]
-CROWDS = [(40, 10, 2_000), pytest.param((200, 50, 20_000), marks=LONG)]
+CROWDS = [(40, 10, 2_000), pytest.param((200, 50, 3_000), marks=LONG)]
 
 
 @dataclass
@@ -195,7 +198,9 @@ async def test_a_crowd_of_whom_some_stall_hinders_nobody(
     bounded; the stalled ones have fallen behind and get everything once they take it.
     """
     many, stalled, count = crowd
-    async with omen(tmp_path, *ALONE, *RING) as (server, near), AsyncExitStack() as stack:
+    # Those who stall are to stay: that they are put off in the end is held above.
+    flags = (*ALONE, *RING, "--write-timeout-s=600")
+    async with omen(tmp_path, *flags) as (server, near), AsyncExitStack() as stack:
         began_s = time.monotonic()
         await emitted(near, range(1, count + 1), BULKY, delivery=pb.DELIVERY_LEDGER)
         alone_per_s = count / (time.monotonic() - began_s)
@@ -216,9 +221,9 @@ async def test_a_crowd_of_whom_some_stall_hinders_nobody(
         grown = peak(server) - before
         figure(f"appends/s alone {alone_per_s:.0f}, before {many} subscribers, {stalled} stalled: {crowded_per_s:.0f}")
         figure(f"{many} subscribers, {stalled} stalled: server grew {grown / MIB:.0f} MiB")
-        assert grown < GROWTH_BYTES_MAX
+        assert grown < CROWD_BYTES_MAX + many * SUBSCRIBER_BYTES_MAX
         described = [each async for each in near.operations.subscribers()]
-        assert sum(each.lag_records > 0 for each in described) == stalled
+        assert sum(each.lag_records > count // 2 for each in described) == stalled
         for reader in readers[:stalled]:
             assert len(reader.offsets) < 2 * count
             reader.taking.set()

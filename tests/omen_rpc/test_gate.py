@@ -1,4 +1,6 @@
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -14,8 +16,9 @@ from omen.v1.signal_service_pb2 import (
     GetSignalRequest,
     GetSignalResponse,
     StreamSignalsRequest,
+    StreamSignalsResponse,
 )
-from omen.v1.signal_service_pb2_grpc import SignalServiceServicer
+from omen.v1.signal_service_pb2_grpc import SignalServiceServicer, SignalServiceStub
 from omen_rpc.contract import services
 from omen_rpc.errors import NotFound, Reason, fault
 from omen_rpc.metrics import RPC_CALLS
@@ -24,7 +27,7 @@ from reconcile.v1.reconcile_service_pb2_grpc import ReconcileServiceServicer
 from riskcast.v1 import ingest_service_pb2, inventory_service_pb2
 from riskcast.v1.ingest_service_pb2_grpc import IngestServiceServicer
 from riskcast.v1.inventory_service_pb2_grpc import InventoryServiceServicer
-from tests.hosting import Scripted, channel_to, drained_of, hosted, refusal, streaming, stub_of, unary
+from tests.hosting import Scripted, channel_to, drained_of, hosted, refusal, streaming, stub_of, unary, until
 from tests.omen_rpc.conftest import Logged
 
 GET = "/omen.v1.SignalService/GetSignal"
@@ -85,6 +88,35 @@ async def test_callers_cancel_reaches_the_method(logged: Logged) -> None:
         await asyncio.wait_for(left.wait(), 10)
         await stub.GetSignal(GetSignalRequest(signal_id="next"), timeout=5)
     assert counted("GetSignal", "CANCELLED") == before + 1
+    assert logged.lines("unforeseen_error") == []
+
+
+async def test_reader_that_vanishes_during_a_write(logged: Logged) -> None:
+    """
+    A stream whose write fails because its reader is gone, before its task has heard of that, is CANCELLED and no bug.
+    """
+    written = 0
+
+    async def stream(_request: Any, _context: Any) -> Any:
+        nonlocal written
+        while True:
+            yield StreamSignalsResponse(cursor="c" * 65_536)
+            written += 1
+
+    before = counted("StreamSignals", "CANCELLED")
+    async with hosted(Scripted(stream=stream)) as server:
+        with ThreadPoolExecutor() as threads, grpc.insecure_channel(str(server.address)) as channel:
+            for _ in range(5):
+                calls = [SignalServiceStub(channel).StreamSignals(StreamSignalsRequest()) for _ in range(5)]
+                at = -1
+                while written != at:  # Until nothing more goes through.
+                    at = written
+                    await asyncio.sleep(0.05)
+                # The loop stands still meanwhile, as it does for a moment when there is much to do.
+                for call in calls:
+                    threads.submit(call.cancel).result()
+                threads.submit(threading.Event().wait, 0.05).result()
+            await until(lambda: counted("StreamSignals", "CANCELLED") == before + 25)
     assert logged.lines("unforeseen_error") == []
 
 

@@ -41,6 +41,7 @@ STATES = {
     "reset",
     "fell",
     "behind",
+    "false",
 }
 LABELS = {
     "origin",

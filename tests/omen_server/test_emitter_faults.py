@@ -14,6 +14,7 @@ from omen_rpc.channel import Connection
 from omen_rpc.errors import Reason, fault
 from omen_server.backpressure import Backpressure
 from omen_server.breaker import Breaker, BreakerState
+from omen_server.emitter import CROWDED, UNFORESEEN
 from omen_server.push_settings import DeliveryLimits
 from omen_server.riskcast_watch import watch
 from tests.fault_proxy import Fault, fault_proxy
@@ -260,6 +261,40 @@ async def test_push_while_the_breaker_is_open(tmp_path: Path) -> None:
         breaker.half_open()
         assert (await rig.emitter.push(items[0])).status == DELIVERED
         assert rig.emitter.settled(DAY) == (1, 1)
+
+
+async def test_pushes_that_wait_are_bounded(tmp_path: Path) -> None:
+    """
+    When as many signals wait to be pushed again as may, another one is told so at once.
+    """
+    async with rigged(tmp_path, FakeIngest(), queue_signals_max=2) as rig:
+        items = [(await rig.append([number]))[0] for number in range(2)]
+        items += await rig.append([2])
+        await rig.outcomes(items)
+        rig.fake.gate.clear()
+        pushes = [asyncio.create_task(rig.emitter.push(item)) for item in items[:2]]
+        await until(lambda: len(rig.emitter._pushes) == 2)
+        assert await rig.emitter.push(items[2]) == CROWDED
+        rig.fake.gate.set()
+        assert [each.status for each in await asyncio.gather(*pushes)] == [DELIVERED] * 2
+
+
+async def test_probe_that_ends_by_a_bug_makes_room_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A half-open breaker whose one probe told nothing lets the next call be the probe.
+    """
+    breaker = Breaker(failures_max=1)
+    async with rigged(tmp_path, FakeIngest(), breaker=breaker) as rig:
+        permit = breaker.ask()
+        assert permit is not None
+        breaker.fail(permit, "says the test")
+        breaker.half_open()
+        with monkeypatch.context() as broken:
+            broken.setattr(rig.emitter, "_send", None)
+            (first,) = await rig.outcomes(await rig.append([0]))
+        assert first == UNFORESEEN
+        (second,) = await rig.outcomes(await rig.append([1]))
+        assert second.status == DELIVERED
 
 
 async def test_push_of_what_is_in_flight(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from omen_rpc.errors import CallError
 from omen_rpc.refusal import explain
 from omen_server.desk import errors as desk_errors
+from omen_server.index import IndexUnavailable
 from omen_server.ledger import errors
 from omen_server.refusals import REFUSALS
 
@@ -53,15 +54,16 @@ ROWS = [
     (desk_errors.DeskFull(Path("/d.db"), 7), "STORAGE_EXHAUSTED", {"path": "/d.db", "free_bytes": "7"}),
     (desk_errors.DeadLettersFull(Path("/d.db"), 9, 7), "STORAGE_EXHAUSTED", {"path": "/d.db", "free_bytes": "7"}),
     (desk_errors.DeskUnavailable("locked"), "STORE_UNAVAILABLE", {"engine": "sqlite", "retry_after_s": "1.0"}),
+    (IndexUnavailable("restarting"), "STORE_UNAVAILABLE", {"engine": "index", "retry_after_s": "1.0"}),
     (desk_errors.DeadLetterNotFound("DL-01"), "DEAD_LETTER_NOT_FOUND", {"dead_letter_id": "DL-01"}),
 ]
 
 
 def test_every_error_has_a_row() -> None:
     """
-    There is no error class of ledger and desk that a call may meet and its caller would see as INTERNAL.
+    There is no error class of ledger, desk and index that a call may meet and its caller would see as INTERNAL.
     """
-    assert REFUSALS.keys() == (EVERY - AT_START) | OF_THE_DESK
+    assert REFUSALS.keys() == (EVERY - AT_START) | OF_THE_DESK | {IndexUnavailable}
     assert {type(error) for error, _, _ in ROWS} == REFUSALS.keys()
 
 

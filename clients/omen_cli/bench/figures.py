@@ -34,7 +34,7 @@ class Figure:
         """
         Return the figure as it is printed, no number more exact than it is.
         """
-        return {name: _rounded(value) for name, value in asdict(self).items()}
+        return {name: rounded(value) for name, value in asdict(self).items()}
 
 
 def percentiles_ms(latencies_s: Sequence[float]) -> dict[str, float]:
@@ -77,7 +77,10 @@ def _file_system(directory: Path) -> str:
     return max(holding, key=lambda mount: len(mount[0]))[1]
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """
+    Return a number with three digits at most before zeros.
+    """
     if not isinstance(value, float):
         return value
     return round(value) if value >= 1000 else float(f"{value:.3g}")

@@ -34,7 +34,7 @@ def items(place: str, read: Callable[[Any], Item]) -> Iterator[Item]:
     Yield what each line of a file says; Stopped names the line that says nothing sensible.
     """
     with ExitStack() as stack:
-        for number, line in enumerate(lines(opened(place, stack)), 1):
+        for number, line in lines(opened(place, stack)):
             try:
                 yield read(orjson.loads(line))
             except (orjson.JSONDecodeError, NotRead) as error:
@@ -57,17 +57,18 @@ def opened(place: str, stack: ExitStack) -> BinaryIO:
         ) from None
 
 
-def lines(file: BinaryIO) -> Iterator[bytes]:
+def lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """
-    Yield the lines that are not empty, each at most 1 MiB.
+    Yield the lines that are not empty, each at most 1 MiB, with their numbers.
     """
+    number = 0
     while line := file.readline(LINE_BYTES_MAX + 1):
+        number += 1
         if len(line) > LINE_BYTES_MAX:
-            raise exits.Stopped(
-                exits.USAGE, "USAGE", f"A line is longer than {LINE_BYTES_MAX} bytes.", "Give a line for each signal."
-            )
+            text = f"Line {number} is longer than {LINE_BYTES_MAX} bytes."
+            raise exits.Stopped(exits.USAGE, "USAGE", text, "Give a line for each signal.")
         if line.strip():
-            yield line
+            yield number, line
 
 
 def batches(found: Iterator[Item], count_max: int) -> Iterator[list[Item]]:

@@ -7,17 +7,21 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from omen_server.index import WANTED_MAX, Counts, Known, Page, Query, Wanted
+from omen_server.index.errors import IndexFellBack
 from omen_server.index.postgres.connection import CONNECT_TIMEOUT_S, READ, Connection, Pool, transaction, translated
 from omen_server.index.row import bounded_ns
 
 _KNOWN: Final = """ledger_offset, ledger_partition, ledger_index, signal_id, input_event_hash, content_digest, status,
     ack_id"""
 _FIND: Final = f"""
-SELECT first.* FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS wanted (id, input, content, place)
+SELECT first.*, (SELECT ledger_offset FROM omen_index)
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
+    WITH ORDINALITY AS wanted (id, input, content, behind, place)
 LEFT JOIN LATERAL (
     SELECT {_KNOWN} FROM omen_signals
     WHERE signal_id = wanted.id
       AND wanted.input IN ('', input_event_hash) AND wanted.content IN ('', content_digest)
+      AND ledger_offset > wanted.behind
     ORDER BY ledger_offset LIMIT 1
 ) AS first ON true
 ORDER BY wanted.place"""  # noqa: S608 - the columns stand above.
@@ -40,7 +44,7 @@ class PostgresLookup:
         self._pool = pool
         self._looked_rows_max = looked_rows_max
 
-    async def find(self, wanted: Sequence[Wanted]) -> list[Known | None]:
+    async def find(self, wanted: Sequence[Wanted], true_through: int = 0) -> list[Known | None]:
         """
         See `Lookup`. One statement is a snapshot of its own: no transaction, and so one round trip.
         """
@@ -49,10 +53,13 @@ class PostgresLookup:
         ids = [each.signal_id for each in wanted]
         hashes = [each.input_event_hash for each in wanted]
         digests = [each.content_digest for each in wanted]
+        behind = [each.after_offset for each in wanted]
         with translated():
             async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
-                rows = await connection.fetch(_FIND, ids, hashes, digests)
-        return [Known(*row) if row[0] is not None else None for row in rows]
+                rows = await connection.fetch(_FIND, ids, hashes, digests, behind)
+        if rows and rows[0][-1] < true_through:
+            raise IndexFellBack(rows[0][-1], true_through)
+        return [Known(*known) if known[0] is not None else None for *known, _stands in rows]
 
     async def page(self, query: Query, before_offset: int = 0, rows_max: int = 100) -> Page:
         """

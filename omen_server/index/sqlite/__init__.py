@@ -139,13 +139,13 @@ class SqliteLookup:
         self._database = database
         self._looked_rows_max = looked_rows_max
 
-    async def find(self, wanted: Sequence[Wanted]) -> list[Known | None]:
+    async def find(self, wanted: Sequence[Wanted], true_through: int = 0) -> list[Known | None]:
         """
         See `Lookup`.
         """
         if len(wanted) > WANTED_MAX:
             raise ValueError(f"more than {WANTED_MAX} wanted at once")
-        return await self._database.find(partial(reading.find, wanted=wanted))
+        return await self._database.find(partial(reading.find, wanted=wanted, true_through=true_through))
 
     async def page(self, query: Query, before_offset: int = 0, rows_max: int = 100) -> Page:
         """

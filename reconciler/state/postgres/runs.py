@@ -44,12 +44,14 @@ class PostgresRuns:
         See `Runs`.
         """
         checked(result, state)
-        partition = result.partition_date
+        # Turned into bytes here: the caller's messages may change while the database is waited for.
+        partition, run_id, run = result.partition_date, result.run_id, result.SerializeToString()
+        stands = None if state is None else state.SerializeToString()
         async with transaction(self._pool, WRITE) as connection:
-            await connection.execute(_APPEND, partition, result.run_id, result.SerializeToString())
+            await connection.execute(_APPEND, partition, run_id, run)
             await connection.execute(_TRIM, partition, self._limits.history_max)
-            if state is not None:
-                await connection.execute(_STAND, partition, state.SerializeToString())
+            if stands is not None:
+                await connection.execute(_STAND, partition, stands)
 
     async def get(self, partition: str) -> ReconcileState | None:
         """

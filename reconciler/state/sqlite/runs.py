@@ -44,11 +44,10 @@ class SqliteRuns:
         See `Runs`.
         """
         checked(result, state)
-        # The caller's messages may change before the thread comes to them.
-        kept = ReconcileResult.FromString(result.SerializeToString())
-        stands = None if state is None else ReconcileState.FromString(state.SerializeToString())
-        history_max = self._limits.history_max
-        await self._thread.run(partial(save, result=kept, state=stands, history_max=history_max))
+        # Turned into bytes here: the caller's messages may change before the thread comes to them.
+        row = (result.partition_date, result.run_id, result.SerializeToString())
+        stands = None if state is None else state.SerializeToString()
+        await self._thread.run(partial(save, row=row, state=stands, history_max=self._limits.history_max))
 
     async def get(self, partition: str) -> ReconcileState | None:
         """
@@ -80,18 +79,16 @@ class SqliteRuns:
         return await self._thread.run(lambda connection: connection.execute(sql, parameters).fetchall())
 
 
-def save(
-    connection: sqlite3.Connection, result: ReconcileResult, state: ReconcileState | None, history_max: int
-) -> None:
+def save(connection: sqlite3.Connection, row: tuple[str, str, bytes], state: bytes | None, history_max: int) -> None:
     """
-    See `Runs.save`.
+    See `Runs.save`. The run is *row*: its partition, its id, and its bytes.
     """
-    partition = result.partition_date
+    partition = row[0]
     with transaction(connection):
-        connection.execute(_APPEND, (partition, result.run_id, result.SerializeToString()))
+        connection.execute(_APPEND, row)
         connection.execute(_TRIM, (partition, history_max))
         if state is not None:
-            connection.execute(_STAND, (partition, state.SerializeToString()))
+            connection.execute(_STAND, (partition, state))
 
 
 def _state(data: bytes) -> ReconcileState:

@@ -214,7 +214,7 @@ def _row(arrival: Arrival, ack: str, positioned: bool) -> tuple[Any, ...]:
         ORIGIN_NAMES[arrival.origin],
         arrival.request_id,
         arrival.content_digest,
-        event.SerializeToString(),
+        arrival.data,
         positioned,
     )
 

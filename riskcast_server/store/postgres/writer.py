@@ -55,7 +55,7 @@ class Writers:
             raise StoreFailed(str(self._failure)) from self._failure
         if self._closing:
             raise StoreUnavailable("the store is closing")
-        place = Place(arrivals, sum(arrival.event.ByteSize() for arrival in arrivals), _future())
+        place = Place(arrivals, sum(len(arrival.data) for arrival in arrivals), _future())
         signals, size = self._signals + len(arrivals), self._bytes + place.bytes
         # Only an empty line takes what is too much by itself: it could never be stored otherwise.
         if self._signals and (signals > self._limits.waiting_signals_max or size > self._limits.waiting_bytes_max):

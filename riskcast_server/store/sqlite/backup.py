@@ -4,14 +4,13 @@ Copies of a database: taken while a server has it open, put back while none does
 
 import asyncio
 import os
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
-
-import aiosqlite
 
 from riskcast_server.store.errors import StoreError, StoreFailed
 from riskcast_server.store.limits import StoreLimits
-from riskcast_server.store.sqlite.connection import connect_reader, connect_writer, scalar, translated
+from riskcast_server.store.sqlite.connection import connect_reader, connect_writer, empty_log, scalar, translated
 from riskcast_server.store.sqlite.database_file import owned, sync_directory
 from riskcast_server.store.sqlite.schema import APPLICATION_ID, migrate, migrations, new_epoch
 
@@ -41,36 +40,36 @@ async def restore(path: Path, file: Path) -> str:
     with owned(path):
         await asyncio.to_thread(_copy, file, part)
         epoch = new_epoch()
-        with translated():
-            connection = await connect_writer(part, StoreLimits().busy_timeout_ms)
-            try:
-                await _check(connection)
-                await migrate(connection, migrations())
-                await connection.execute_fetchall("UPDATE store_meta SET store_epoch = ?", (epoch,))
-                await connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
-            finally:
-                await connection.close()
-        await _empty_log(path)
+        await asyncio.to_thread(_renew, part, epoch)
+        await asyncio.to_thread(_empty_log, path)
         await asyncio.to_thread(_replace, part, path)
     return epoch
 
 
-async def _check(connection: aiosqlite.Connection) -> None:
-    if await scalar(connection, "PRAGMA application_id") != APPLICATION_ID:
+def _renew(part: Path, epoch: str) -> None:
+    with translated(), closing(connect_writer(part, StoreLimits().busy_timeout_ms)) as connection:
+        _check(connection)
+        migrate(connection, migrations())
+        connection.execute("UPDATE store_meta SET store_epoch = ?", (epoch,))
+        empty_log(connection)
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    if scalar(connection, "PRAGMA application_id") != APPLICATION_ID:
         raise StoreFailed("the backup holds no store")
-    verdict = await scalar(connection, "PRAGMA integrity_check(1)")
+    verdict = scalar(connection, "PRAGMA integrity_check(1)")
     if verdict != "ok":
         raise StoreFailed(f"the backup is damaged: {verdict}")
 
 
-async def _empty_log(path: Path) -> None:
+def _empty_log(path: Path) -> None:
     # A database too damaged for this has nothing to lose by it.
-    with suppress(StoreError), translated():
-        connection = await connect_writer(path, StoreLimits().busy_timeout_ms)
-        try:
-            await connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            await connection.close()
+    with (
+        suppress(StoreError),
+        translated(),
+        closing(connect_writer(path, StoreLimits().busy_timeout_ms)) as connection,
+    ):
+        empty_log(connection)
 
 
 def _free_place(file: Path) -> Path:

@@ -1,9 +1,11 @@
 """
 Connections to one SQLite database: how they are set, and what their errors mean.
 
-Only one connection writes and checkpoints: SQLite before 3.51.3 can corrupt a WAL database that has two.
+Only one connection writes and checkpoints: SQLite before 3.51.3 can corrupt a WAL database that has two. It is one of
+the driver that blocks, for whoever has a thread to use it in; those that read are asynchronous.
 """
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +16,18 @@ import aiosqlite
 
 from riskcast_server.store.errors import StoreError, StoreFailed, StoreFull, StoreUnavailable
 
-# Result codes of SQLite, https://sqlite.org/rescode.html. The sqlite3 module has them, but that one blocks.
-_BUSY, _LOCKED, _NOMEM, _READONLY, _INTERRUPT, _IOERR, _FULL, _CANTOPEN, _PROTOCOL = 5, 6, 7, 8, 9, 10, 13, 14, 15
-_CONSTRAINT_UNIQUE: Final = 2067
-_TRANSIENT: Final = frozenset({_BUSY, _LOCKED, _NOMEM, _READONLY, _INTERRUPT, _IOERR, _CANTOPEN, _PROTOCOL})
+_TRANSIENT: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
 
 _EVERY_CONNECTION: Final = ("PRAGMA mmap_size = 0", "PRAGMA trusted_schema = OFF")
 _WRITER: Final = (
@@ -28,31 +38,35 @@ _WRITER: Final = (
 )
 
 
-async def connect_writer(path: Path, busy_timeout_ms: int) -> aiosqlite.Connection:
+def connect_writer(path: Path, busy_timeout_ms: int) -> sqlite3.Connection:
     """
     Open the connection that writes. What it answers to the pragmas that durability rests on is checked.
     """
-    connection = await _connect(path, "rw", busy_timeout_ms, _WRITER)
-    journal_mode = await scalar(connection, "PRAGMA journal_mode")
-    synchronous = await scalar(connection, "PRAGMA synchronous")
-    if (journal_mode, synchronous) != ("wal", 2):
-        await connection.close()
-        raise StoreFailed(f"{path}: journal_mode is {journal_mode} and synchronous {synchronous}, not wal and 2")
+    connection = sqlite3.connect(_uri(path, "rw"), uri=True, isolation_level=None)
+    try:
+        for pragma in (*_pragmas(busy_timeout_ms), *_WRITER):
+            connection.execute(pragma)
+        journal_mode = scalar(connection, "PRAGMA journal_mode")
+        synchronous = scalar(connection, "PRAGMA synchronous")
+        _refuse_weak(path, journal_mode, synchronous)
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def _refuse_weak(path: Path, journal_mode: str | int, synchronous: str | int) -> None:
+    if (journal_mode, synchronous) != ("wal", 2):
+        raise StoreFailed(f"{path}: journal_mode is {journal_mode} and synchronous {synchronous}, not wal and 2")
 
 
 async def connect_reader(path: Path, busy_timeout_ms: int) -> aiosqlite.Connection:
     """
     Open a connection that cannot write, but into a file of its own with VACUUM INTO.
     """
-    return await _connect(path, "ro", busy_timeout_ms, ())
-
-
-async def _connect(path: Path, mode: str, busy_timeout_ms: int, pragmas: tuple[str, ...]) -> aiosqlite.Connection:
-    uri = f"file:{quote(str(path))}?mode={mode}"
-    connection = await aiosqlite.connect(uri, uri=True, isolation_level=None)
+    connection = await aiosqlite.connect(_uri(path, "ro"), uri=True, isolation_level=None)
     try:
-        for pragma in (f"PRAGMA busy_timeout = {busy_timeout_ms}", *_EVERY_CONNECTION, *pragmas):
+        for pragma in _pragmas(busy_timeout_ms):
             await connection.execute_fetchall(pragma)
     except BaseException:
         await connection.close()
@@ -60,13 +74,29 @@ async def _connect(path: Path, mode: str, busy_timeout_ms: int, pragmas: tuple[s
     return connection
 
 
-async def scalar(connection: aiosqlite.Connection, sql: str) -> str | int:
+def _uri(path: Path, mode: str) -> str:
+    return f"file:{quote(str(path))}?mode={mode}"
+
+
+def _pragmas(busy_timeout_ms: int) -> tuple[str, ...]:
+    return (f"PRAGMA busy_timeout = {busy_timeout_ms}", *_EVERY_CONNECTION)
+
+
+def scalar(connection: sqlite3.Connection, sql: str) -> str | int:
     """
     Return the one value that *sql* answers.
     """
-    (row,) = await connection.execute_fetchall(sql)
-    value: str | int = row[0]
-    return value
+    ((value,),) = connection.execute(sql).fetchall()
+    answer: str | int = value
+    return answer
+
+
+def empty_log(connection: sqlite3.Connection) -> bool:
+    """
+    Copy the log into the database, with new fsyncs, and empty it. False when somebody who reads was in the way.
+    """
+    ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return not busy
 
 
 class AckTaken(StoreUnavailable):
@@ -82,16 +112,16 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
-    except aiosqlite.Error as error:
+    except sqlite3.Error as error:
         raise _meaning(error) from error
 
 
-def _meaning(error: aiosqlite.Error) -> StoreError:
+def _meaning(error: sqlite3.Error) -> StoreError:
     code: int | None = getattr(error, "sqlite_errorcode", None)  # Absent from what the module itself complains of.
     text = f"SQLite says {getattr(error, 'sqlite_errorname', None) or type(error).__name__}"
-    if code == _CONSTRAINT_UNIQUE:
+    if code == sqlite3.SQLITE_CONSTRAINT_UNIQUE:
         return AckTaken(text)
     primary = None if code is None else code & 0xFF
-    if primary == _FULL:
+    if primary == sqlite3.SQLITE_FULL:
         return StoreFull(text)
     return StoreUnavailable(text) if primary in _TRANSIENT else StoreFailed(text)

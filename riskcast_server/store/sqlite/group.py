@@ -6,26 +6,30 @@ originals are, inside the same transaction.
 """
 
 import json
+import sqlite3
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
-import aiosqlite
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from omen_rpc.signal_codec import position_hash, to_int64
 from riskcast_server.store import ORIGIN_NAMES, Arrival, Receipt
 
 ORIGINS: Final = {name: origin for origin, name in ORIGIN_NAMES.items()}
+# How many rows a statement may insert. Between two statements the thread waits for its turn with the loop.
+STATEMENT_ROWS: Final = (64, 16, 4, 1)
 
-_INSERT_SIGNAL: Final = """
-INSERT INTO signals (signal_id, trace_id, ack_id, processed_at, emitted_at, partition_date, ledger_partition,
-                     ledger_index, origin, request_id, content_digest, signal_data, positioned)
+_INSERT_SIGNALS: Final = """
+INSERT INTO signals (signal_id, trace_id, emitted_at, partition_date, ledger_partition, ledger_index, origin,
+                     request_id, content_digest, signal_data, ack_id, processed_at, positioned)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (signal_id) DO NOTHING"""
 SELECT_KEPT: Final = """
 SELECT signal_id, ack_id, processed_at, origin, request_id, content_digest, positioned, ledger_partition, ledger_index
 FROM signals
 WHERE signal_id IN (SELECT value FROM json_each(?))"""
-_INSERT_POSITION: Final = """
+_INSERT_POSITIONS: Final = """
 INSERT INTO positions (ledger_partition, ledger_index, signal_id, h1, h2, extra)
 VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (ledger_partition, ledger_index) DO NOTHING"""
 _SELECT_HOLDERS: Final = """
@@ -53,103 +57,126 @@ class Kept(NamedTuple):
     ledger_index: int
 
 
+class Row(NamedTuple):
+    """
+    What the table will say of a signal, but for what its turn brings: an ack, a time, a position held or not.
+    """
+
+    signal_id: str
+    trace_id: str
+    emitted_at_us: int
+    partition_date: str
+    ledger_partition: str
+    ledger_index: int
+    origin: str
+    request_id: str
+    content_digest: str
+    signal_data: bytes
+
+
+def row_of(arrival: Arrival) -> Row:
+    """
+    Return the row of an arrival, which can be made before its turn has come.
+    """
+    event = arrival.event
+    partition, index = arrival.position or ("", 0)
+    return Row(
+        event.signal_id,
+        event.deterministic_trace_id,
+        event.emitted_at.seconds * 1_000_000 + event.emitted_at.nanos // 1000,
+        arrival.partition_date,
+        partition,
+        index,
+        ORIGIN_NAMES[arrival.origin],
+        arrival.request_id,
+        arrival.content_digest,
+        arrival.data,
+    )
+
+
 class Group:
     """
-    The arrivals of one transaction, in order. Each takes the ack of the same place in *acks* if it is the first.
+    The arrivals of one transaction, in order, and their rows. Each takes the ack of the same place in *acks* if it is
+    the first.
+
+    Made and asked for its receipts on the loop, stored in the thread; never two of them at once.
     """
 
-    def __init__(self, arrivals: Sequence[Arrival], acks: Sequence[str], at_us: int) -> None:
-        self._arrivals = arrivals
+    def __init__(self, rows: Sequence[Row], acks: Sequence[str], at_us: int) -> None:
+        self._rows = rows
         self._at_us = at_us
-        self._first: dict[str, tuple[Arrival, str]] = {}
+        self._first: dict[str, tuple[Row, str]] = {}
         self._claiming: set[str] = set()
-        for arrival, ack in zip(arrivals, acks, strict=True):
-            self._first.setdefault(arrival.event.signal_id, (arrival, ack))
-            if arrival.position is not None:
-                self._claiming.add(arrival.event.signal_id)
+        for row, ack in zip(rows, acks, strict=True):
+            self._first.setdefault(row.signal_id, (row, ack))
+            if row.ledger_index:
+                self._claiming.add(row.signal_id)
+        self._kept = {
+            signal_id: Kept(ack, at_us, *row[6:9], signal_id in self._claiming, *row[4:6])
+            for signal_id, (row, ack) in self._first.items()
+        }
 
-    async def store(self, connection: aiosqlite.Connection) -> list[Receipt]:
+    def store(self, connection: sqlite3.Connection) -> None:
         """
-        Store the group in the transaction that *connection* has open, and return the receipts to give once it commits.
+        Store the group in the transaction that *connection* has open.
         """
-        kept = await self._store_signals(connection)
-        receipts = self._receipts(kept)
+        self._store_signals(connection)
         conflicts = [
-            _conflict(self._at_us, "content", arrival, receipt.content_digest, "")
-            for arrival, receipt in zip(self._arrivals, receipts, strict=True)
-            if receipt.content_conflict
+            _conflict(self._at_us, "content", row, self._kept[row.signal_id].content_digest, "")
+            for row in self._rows
+            if row.content_digest != self._kept[row.signal_id].content_digest
         ]
-        conflicts += await self._store_positions(connection, kept)
+        conflicts += self._store_positions(connection)
         if conflicts:
-            await connection.executemany(_INSERT_CONFLICT, conflicts)
-        return receipts
+            connection.executemany(_INSERT_CONFLICT, conflicts)
 
-    async def _store_signals(self, connection: aiosqlite.Connection) -> dict[str, Kept]:
-        rows = [self._row(arrival, ack) for arrival, ack in self._first.values()]
-        cursor = await connection.executemany(_INSERT_SIGNAL, rows)
-        if cursor.rowcount == len(rows):
-            return {row[0]: Kept(row[2], row[3], row[8], row[9], row[10], row[12], row[6], row[7]) for row in rows}
-        found = await connection.execute_fetchall(SELECT_KEPT, (json.dumps(list(self._first)),))
-        return {row[0]: Kept(*row[1:]) for row in found}
-
-    def _row(self, arrival: Arrival, ack: str) -> tuple[Any, ...]:
-        event = arrival.event
-        return (
-            event.signal_id,
-            event.deterministic_trace_id,
-            ack,
-            self._at_us,
-            event.emitted_at.seconds * 1_000_000 + event.emitted_at.nanos // 1000,
-            arrival.partition_date,
-            *(arrival.position or ("", 0)),
-            ORIGIN_NAMES[arrival.origin],
-            arrival.request_id,
-            arrival.content_digest,
-            event.SerializeToString(),
-            event.signal_id in self._claiming,
-        )
-
-    def _receipts(self, kept: dict[str, Kept]) -> list[Receipt]:
+    def receipts(self) -> list[Receipt]:
+        """
+        Return the receipts to give now that the transaction is committed.
+        """
         receipts = []
-        for arrival in self._arrivals:
-            signal_id = arrival.event.signal_id
-            first, ack = self._first[signal_id]
-            row = kept[signal_id]
-            duplicate = arrival is not first or row.ack_id != ack
-            conflict = duplicate and arrival.content_digest != row.content_digest
-            receipts.append(receipt(signal_id, row, duplicate=duplicate, content_conflict=conflict))
+        now = timestamp(self._at_us)  # One for all who were stored just now: nobody changes a receipt.
+        for row in self._rows:
+            first, ack = self._first[row.signal_id]
+            kept = self._kept[row.signal_id]
+            duplicate = row is not first or kept.ack_id != ack
+            conflict = duplicate and row.content_digest != kept.content_digest
+            at = now if kept.processed_at_us == self._at_us else timestamp(kept.processed_at_us)
+            receipts.append(_receipt(row.signal_id, kept, at, duplicate=duplicate, content_conflict=conflict))
         return receipts
 
-    async def _store_positions(
-        self, connection: aiosqlite.Connection, kept: dict[str, Kept]
-    ) -> list[tuple[object, ...]]:
+    def _store_signals(self, connection: sqlite3.Connection) -> None:
+        rows = [(*row, ack, self._at_us, row.signal_id in self._claiming) for row, ack in self._first.values()]
+        if _insert(connection, _INSERT_SIGNALS, rows) != len(rows):
+            found = connection.execute(SELECT_KEPT, (json.dumps(list(self._first)),)).fetchall()
+            self._kept = {row[0]: Kept(*row[1:]) for row in found}
+
+    def _store_positions(self, connection: sqlite3.Connection) -> list[tuple[object, ...]]:
         """
         Record what positions are claimed; return a conflict for each that another signal holds.
         """
-        claims = [(arrival.position, arrival) for arrival in self._arrivals if arrival.position is not None]
+        claims = [((row.ledger_partition, row.ledger_index), row) for row in self._rows if row.ledger_index]
         if not claims:
             return []
         holders: dict[tuple[str, int], str] = {}
-        for position, arrival in claims:
-            holders.setdefault(position, arrival.event.signal_id)
-        rows = [_position_row(position, holder, kept[holder]) for position, holder in holders.items()]
-        cursor = await connection.executemany(_INSERT_POSITION, rows)
-        if cursor.rowcount != len(rows):
-            held = await connection.execute_fetchall(_SELECT_HOLDERS, (json.dumps(list(holders)),))
+        for position, row in claims:
+            holders.setdefault(position, row.signal_id)
+        rows = [_position_row(position, holder, self._kept[holder]) for position, holder in holders.items()]
+        if _insert(connection, _INSERT_POSITIONS, rows) != len(rows):
+            held = connection.execute(_SELECT_HOLDERS, (json.dumps(list(holders)),)).fetchall()
             holders = {(row[0], row[1]): row[2] for row in held}
-        await self._correct_positioned(connection, kept, set(holders.values()))
+        self._correct_positioned(connection, set(holders.values()))
         return [
-            _conflict(self._at_us, "position", arrival, kept[arrival.event.signal_id].content_digest, holders[position])
-            for position, arrival in claims
-            if holders[position] != arrival.event.signal_id
+            _conflict(self._at_us, "position", row, self._kept[row.signal_id].content_digest, holders[position])
+            for position, row in claims
+            if holders[position] != row.signal_id
         ]
 
-    async def _correct_positioned(
-        self, connection: aiosqlite.Connection, kept: dict[str, Kept], holding: set[str]
-    ) -> None:
+    def _correct_positioned(self, connection: sqlite3.Connection, holding: set[str]) -> None:
         """
         A new row said that it would hold what it claims; a duplicate may hold its first position only now.
         """
+        kept = self._kept
         wrong = [
             (signal_id in holding, signal_id)
             for signal_id in self._claiming
@@ -157,23 +184,14 @@ class Group:
             and (signal_id in holding or kept[signal_id].ack_id == self._first[signal_id][1])
         ]
         if wrong:
-            await connection.executemany(_SET_POSITIONED, wrong)
+            connection.executemany(_SET_POSITIONED, wrong)
 
 
-def receipt(signal_id: str, row: Kept, *, duplicate: bool, content_conflict: bool = False) -> Receipt:
+def receipt(signal_id: str, row: Kept) -> Receipt:
     """
-    Make the receipt of a row.
+    Make the receipt of a row that was there before.
     """
-    return Receipt(
-        signal_id=signal_id,
-        ack_id=row.ack_id,
-        processed_at=timestamp(row.processed_at_us),
-        origin=ORIGINS[row.origin],
-        request_id=row.request_id,
-        content_digest=row.content_digest,
-        duplicate=duplicate,
-        content_conflict=content_conflict,
-    )
+    return _receipt(signal_id, row, timestamp(row.processed_at_us), duplicate=True, content_conflict=False)
 
 
 def timestamp(us: int) -> Timestamp:
@@ -183,23 +201,53 @@ def timestamp(us: int) -> Timestamp:
     return Timestamp(seconds=us // 1_000_000, nanos=us % 1_000_000 * 1000)
 
 
+def _receipt(signal_id: str, row: Kept, at: Timestamp, *, duplicate: bool, content_conflict: bool) -> Receipt:
+    return Receipt(
+        signal_id=signal_id,
+        ack_id=row.ack_id,
+        processed_at=at,
+        origin=ORIGINS[row.origin],
+        request_id=row.request_id,
+        content_digest=row.content_digest,
+        duplicate=duplicate,
+        content_conflict=content_conflict,
+    )
+
+
+def _insert(connection: sqlite3.Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:
+    """
+    Insert *rows*, many with each statement, and return how many were made. *sql* says it for one.
+    """
+    made = at = 0
+    for size in STATEMENT_ROWS:
+        while len(rows) - at >= size:
+            made += connection.execute(_for_many(sql, size), [*chain.from_iterable(rows[at : at + size])]).rowcount
+            at += size
+    return made
+
+
+@lru_cache(maxsize=64)
+def _for_many(sql: str, size: int) -> str:
+    values = sql[sql.index("(?") : sql.index("?)") + 2]
+    return sql.replace(values, ", ".join([values] * size))
+
+
 def _position_row(position: tuple[str, int], signal_id: str, row: Kept) -> tuple[str, int, str, int, int, bool]:
     partition, index = position
     high, low = position_hash(partition, index, signal_id, row.content_digest)
     return partition, index, signal_id, to_int64(high), to_int64(low), position != row[-2:]
 
 
-def _conflict(at_us: int, kind: str, arrival: Arrival, stored_digest: str, holder: str) -> tuple[object, ...]:
-    partition, index = arrival.position or ("", 0)
+def _conflict(at_us: int, kind: str, row: Row, stored_digest: str, holder: str) -> tuple[object, ...]:
     return (
         kind,
-        arrival.event.signal_id,
+        row.signal_id,
         at_us,
-        ORIGIN_NAMES[arrival.origin],
-        arrival.request_id,
+        row.origin,
+        row.request_id,
         stored_digest,
-        arrival.content_digest,
-        partition,
-        index,
+        row.content_digest,
+        row.ledger_partition,
+        row.ledger_index,
         holder,
     )

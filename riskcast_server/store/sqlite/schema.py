@@ -3,10 +3,9 @@ The schema's versions: `PRAGMA user_version` counts the files `NNNN_*.sql` that 
 """
 
 import secrets
+import sqlite3
 from importlib import resources
 from typing import Final
-
-import aiosqlite
 
 from riskcast_server.store.errors import StoreFailed, StoreTooNew
 from riskcast_server.store.sqlite.connection import scalar
@@ -24,19 +23,19 @@ def migrations() -> list[str]:
     ]
 
 
-async def migrate(connection: aiosqlite.Connection, scripts: list[str]) -> None:
+def migrate(connection: sqlite3.Connection, scripts: list[str]) -> None:
     """
     Bring the database to the version that *scripts* lead to. A crash leaves it at a version, never between two.
     """
-    found = int(await scalar(connection, "PRAGMA user_version"))
-    objects = int(await scalar(connection, "SELECT count(*) FROM sqlite_schema"))
-    if objects and await scalar(connection, "PRAGMA application_id") != APPLICATION_ID:
+    found = int(scalar(connection, "PRAGMA user_version"))
+    objects = int(scalar(connection, "SELECT count(*) FROM sqlite_schema"))
+    if objects and scalar(connection, "PRAGMA application_id") != APPLICATION_ID:
         raise StoreFailed("the file is an SQLite database of something else")
     if found > len(scripts):
         raise StoreTooNew(found, len(scripts))
     for version, script in enumerate(scripts[found:], found + 1):
         marks = f"PRAGMA user_version = {version}; PRAGMA application_id = {APPLICATION_ID};"
-        await connection.executescript(f"BEGIN IMMEDIATE;\n{script}\n{marks} COMMIT;")
+        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\n{marks} COMMIT;")
 
 
 def new_epoch() -> str:

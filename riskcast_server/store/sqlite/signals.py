@@ -70,11 +70,7 @@ class SqliteSignals:
         """
         rows = await self._readers.snapshot(lambda read: read(SELECT_KEPT, (json.dumps(list(signal_ids)),)))
         kept = {row[0]: Kept(*row[1:]) for row in rows}
-        return [
-            receipt(signal_id, kept[signal_id], duplicate=True)
-            for signal_id in dict.fromkeys(signal_ids)
-            if signal_id in kept
-        ]
+        return [receipt(signal_id, kept[signal_id]) for signal_id in dict.fromkeys(signal_ids) if signal_id in kept]
 
     async def list_signals(
         self,

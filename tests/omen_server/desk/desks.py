@@ -2,8 +2,9 @@
 Desks in a test's own directory.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,3 +20,16 @@ async def desk_in(place: Path, **limits: Any) -> AsyncIterator[Desk]:
     """
     async with open_desk(place / "desk.db", RULES, DeskSettings(**limits)) as desk:
         yield desk
+
+
+@contextmanager
+def locked(place: Path) -> Iterator[None]:
+    """
+    Hold the database's lock as a backup tool might.
+    """
+    database = sqlite3.connect(place / "desk.db", isolation_level=None)
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        database.close()

@@ -9,7 +9,8 @@ from omen_server.desk import price_history
 from omen_server.desk.desk import Desk
 from omen_server.pipeline.attribute import ns_of_moment
 from omen_server.pipeline.history import Point, key_of
-from tests.omen_server.desk.desks import desk_in
+from tests.hosting import until
+from tests.omen_server.desk.desks import desk_in, locked
 from tests.omen_server.pipeline.raw_events import NOW, market
 
 KEY = key_of(market())
@@ -99,6 +100,22 @@ async def test_series_are_swept(tmp_path: Path) -> None:
         raw.observed_at.FromDatetime(later)
         await desk.history.extend([raw], later)
         assert await rows(desk) == ["polymarket/new"]
+
+
+async def test_series_that_is_being_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A series that has left memory and is not yet in the database is waited for.
+    """
+    monkeypatch.setattr(price_history, "CACHE_SERIES_MAX", 1)
+    async with desk_in(tmp_path) as desk:
+        await desk.history.extend([priced(0.5, name="a"), priced(0.5, name="b")], NOW)
+        with locked(tmp_path):
+            flushing = asyncio.create_task(desk.history._writer.flush())
+            await until(lambda: not desk.history._unwritten)
+            loading = asyncio.create_task(desk.history.load(["polymarket/a"], NOW))
+            await asyncio.wait([loading], timeout=0.1)
+        await flushing
+        assert dict(await loading) == {"polymarket/a": (point(0.5),)}
 
 
 async def test_memory_is_bounded_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

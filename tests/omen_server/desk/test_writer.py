@@ -3,16 +3,13 @@ What the desk does when its database does not.
 """
 
 import asyncio
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from omen_server.desk.dead_letters import Failure, of_event, of_signal
 from omen_server.desk.errors import DeskBusy, DeskFull, DeskUnavailable
-from tests.omen_server.desk.desks import desk_in
+from tests.omen_server.desk.desks import desk_in, locked
 from tests.omen_server.desk.outcomes import refusal
 from tests.omen_server.pipeline.raw_events import NOW, market
 
@@ -22,19 +19,6 @@ def refused(number: int) -> Failure:
     Return the n-th signal that RiskCast refuses.
     """
     return of_signal(f"OMEN-TEST{number:06d}", number, "INVALID_FIELDS", "title: is missing.")
-
-
-@contextmanager
-def locked(place: Path) -> Iterator[None]:
-    """
-    Hold the database's lock as a backup tool might.
-    """
-    database = sqlite3.connect(place / "desk.db", isolation_level=None)
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        database.close()
 
 
 async def test_locked_database(tmp_path: Path) -> None:

@@ -250,6 +250,46 @@ async def test_outcome_before_its_row(tmp_path: Path) -> None:
     ]
 
 
+async def test_outcome_that_could_not_be_written(tmp_path: Path) -> None:
+    """
+    An outcome that the index fails on is written once it works again.
+    """
+    memory = Unreliable()
+    async with (
+        opened(tmp_path / "ledger") as ledger,
+        open_memory(memory) as index,
+        following(ledger, index) as follower,
+    ):
+        await append(ledger, range(1))
+        await follower.wait_indexed(1)
+        memory.failure = IndexUnavailable("away")
+        with capture_logs() as logs:
+            follower.note([Outcome(1, DELIVERED, "ack-1")])
+            await until(lambda: any(each["event"] == "index_failed" for each in logs))
+        memory.failure = None
+        await until(lambda: memory.outcomes == {1: Outcome(1, DELIVERED, "ack-1")})
+
+
+async def test_index_put_back_is_made_again(tmp_path: Path, url: str) -> None:
+    """
+    An index that was emptied or put back to an older state is noticed and made again while nothing is appended.
+    """
+    async with (
+        opened(tmp_path / "ledger") as ledger,
+        open_index(url) as index,
+        following(ledger, index, look_s=0.01) as follower,
+    ):
+        await append(ledger, range(5))
+        await follower.wait_indexed(5)
+        true = await index.projection.mark()
+        for offset in (0, 3):
+            await index.projection.cut(offset)
+            async with asyncio.timeout(10):
+                while await index.projection.mark() != true:  # noqa: ASYNC110 - the index has no events
+                    await asyncio.sleep(0)
+        assert await rows_at(url) == await rows_of_ledger(ledger)
+
+
 async def test_outcomes_that_wait_are_bounded(tmp_path: Path) -> None:
     """
     Of more outcomes than may wait the oldest go, and that is said once.

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from structlog.testing import capture_logs
@@ -76,6 +77,18 @@ asyncio.run(main())
     await other.communicate(b"")
     async with open_index(url) as index:
         assert await index.projection.mark() is None
+
+
+async def test_keys_that_collide(url: str) -> None:
+    """
+    Of two texts with one short key, each finds its own rows.
+    """
+    one, other = "8a9e0b75eccc318e", "c4c2e7143c8d44b7"
+    assert crc32(one.encode()) == crc32(other.encode())
+    async with open_index(url) as index:
+        await filled(index, [row(1, trace_id=one), row(2, trace_id=other)])
+        assert offsets((await index.lookup.page(Query(trace_ids=[one]))).items) == [1]
+        assert offsets((await index.lookup.page(Query(trace_ids=[other]))).items) == [2]
 
 
 async def test_file_is_private(path: Path, url: str) -> None:

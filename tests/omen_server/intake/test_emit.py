@@ -85,6 +85,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"probability": 1.5}, "probability"),
     ({"confidence_score": 0.7, "confidence_level": 3}, "confidence_level"),
     ({"trace_id": "short"}, "trace_id"),
+    ({"source_event_id": "x" * 201}, "source_event_id"),
+    ({"ruleset_version": "1\x00"}, "ruleset_version"),
     ({"evidence": [Evidence()] * 101}, "evidence"),
 ]
 
@@ -105,6 +107,18 @@ async def test_what_is_wrong_with_a_signal_is_named(tmp_path: Path, fields: dict
     assert isinstance(refused, InvalidRequest)
     assert field_of(f"signals[1].signal.{path}")(refused)
     assert [each.status for each in (first, third) if isinstance(each, pb.EmitResult)] == [pb.EMIT_STATUS_DELIVERED] * 2
+
+
+async def test_unknown_fields_go_nowhere(tmp_path: Path) -> None:
+    """
+    What a newer client put into a signal that is not known here is not in the answer, the ledger or the push.
+    """
+    strange = OmenSignal.FromString(ready_signal(1).SerializeToString() + b"\xfa\x3e\x03new")
+    async with served(tmp_path) as at:
+        result = await at.omen.emit(strange)
+        stored = await at.omen.signal("OMEN-TEST000001")
+    assert result.event.signal == stored.event.signal == ready_signal(1)
+    assert [each.signal for request in at.riskcast.requests for each in request.items] == [result.event]
 
 
 async def test_time_ahead_is_refused_for_its_item_alone(tmp_path: Path) -> None:

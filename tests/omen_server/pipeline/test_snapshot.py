@@ -37,6 +37,19 @@ def test_digest_golden() -> None:
     assert digest == "sha256:9e2a0e7c5b18b19ec449e65092f18cb3fe48dcce2f7e4fd809be5330ee694533"
 
 
+@pytest.mark.parametrize("seconds", [2**62, -(2**62), 253_402_300_799])
+def test_any_time_can_be_digested(seconds: int) -> None:
+    """
+    A time that no 64-bit number of nanoseconds holds, in one event of a batch, is digested like any other.
+    """
+    strange = market()
+    strange.observed_at.seconds = seconds
+    other = market()
+    other.observed_at.seconds = seconds - 1
+    found = {Snapshot(NOW, peers=(*PEERS, peer_of(raw, RULES))).digest for raw in (strange, other)}
+    assert len(found) == 2
+
+
 def test_order_is_irrelevant() -> None:
     """
     Neither the order of the peers nor that of the history, nor what is there twice, changes the digest.

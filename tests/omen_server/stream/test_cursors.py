@@ -86,6 +86,17 @@ async def test_tampering_is_found(tmp_path: Path) -> None:
         assert (await refused(at, cursor + "=")).reason == "CURSOR_MALFORMED"
 
 
+async def test_before_the_first_record(tmp_path: Path) -> None:
+    """
+    The cursor before the first record has no CRC, and one that has is none of ours.
+    """
+    async with streaming(tmp_path) as at:
+        start = (await at.subscribe().kind("started")).cursor
+        await at.append(range(3))
+        assert (await at.subscribe(after_cursor=start).through(3)).offsets == [1, 2, 3]
+        assert (await refused(at, changed(start, 28, 0x5A))).reason == "CURSOR_INVALID"
+
+
 async def test_beyond_the_end(tmp_path: Path) -> None:
     """
     A cursor of offsets that a ledger has not given yet is refused, also when they lie just behind its end.

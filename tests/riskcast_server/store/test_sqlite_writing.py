@@ -1,0 +1,76 @@
+"""
+How the one thread that writes is used: what shares a transaction, and what goes on meanwhile.
+"""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from riskcast_server.store.sqlite.group import Group
+from tests.contracts.arrivals import arrival, run
+from tests.contracts.store_engines import SqliteDatabase, watch_commits
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> SqliteDatabase:
+    """
+    Return a place for a database.
+    """
+    return SqliteDatabase(tmp_path / "riskcast.db")
+
+
+async def test_loop_turns_while_a_transaction_waits_for_the_disk(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The driver that blocks does so in a thread of its own: the loop goes on while a commit is held up there.
+    """
+    commits = watch_commits(monkeypatch)
+    async with database.opened() as store:
+        with commits.held():
+            put = asyncio.create_task(store.signals.put(run(1, 3)))
+            await commits.reached.wait()
+            assert not put.done()
+        assert len(await put) == 3
+
+
+async def test_many_rows_go_in_with_few_statements(database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    However many signals share a transaction, each is stored in its own row, in the order in which they came.
+    """
+    monkeypatch.setattr("riskcast_server.store.sqlite.group.STATEMENT_ROWS", (8, 3, 1))
+    arrivals = run(1, 24)
+    for count in (1, 2, 5, 16):
+        batch, arrivals = arrivals[:count], arrivals[count:]
+        async with database.opened() as store:
+            receipts = await store.signals.put(batch)
+            found = [await store.signals.get(each.event.signal_id) for each in batch]
+        assert [each.ack_id for each in receipts] == [each.ack_id for each in found if each is not None]
+        assert [each.event for each in batch] == [each.event for each in found if each is not None]
+    indexes = await database.execute("SELECT ledger_index FROM signals ORDER BY rowid")
+    assert indexes == [(index,) for index in range(1, 25)]
+    assert await database.execute("SELECT count(*) FROM positions") == [(24,)]
+
+
+async def test_puts_that_come_together_share_a_transaction(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A transaction begins when the loop brings nobody more: callers that are ready a turn apart are in one.
+    """
+    shared: list[int] = []
+    monkeypatch.setattr(
+        "riskcast_server.store.sqlite.writer.Group",
+        lambda rows, acks, at_us: shared.append(len(rows)) or Group(rows, acks, at_us),  # type: ignore[func-returns-value]
+    )
+
+    async def late(turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await store.signals.put([arrival(turns, turns)])
+
+    async with database.opened() as store:
+        await asyncio.gather(*(late(turns) for turns in range(1, 11)))
+        await store.signals.put([arrival(11, 11)])
+    assert shared == [10, 1]
