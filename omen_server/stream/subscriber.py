@@ -107,9 +107,11 @@ class Subscriber:
     async def _from_ring(self) -> AsyncGenerator[Frame, None]:
         """
         Yield what comes, until it comes too fast. What is there on entering is the end that `caught_up` tells of.
+
+        What is there is what is durable: the hub may hear of it a moment later.
         """
         hub, wish = self._source.hub, self._wish
-        end = hub.offset
+        end = self._source.ledger.durable_offset
         while hub.reaches(self.offset):
             if not self.live and self.offset >= end:
                 self.live = True

@@ -26,8 +26,6 @@ from tests.processes import ServerProcess, running
 NOBODY = "--riskcast=unix:/nowhere/riskcast.sock"
 # Retries that end soon, and a breaker that opens soon and stays open: tests say when somebody is back.
 SOON = ("--push-attempts-max=2", "--push-pause-first-s=0.01", "--breaker-failures-max=1", "--breaker-open-s=600")
-# When all raw events here were observed: the same one made twice is the same to the byte.
-NOW = datetime.now(UTC)
 NEVER = datetime(2999, 1, 1, tzinfo=UTC)
 
 
@@ -74,7 +72,7 @@ def raw(number: int) -> RawSignalEvent:
         f"Red Sea transit disruption, market {number}",
         figures={"end_at": NEVER},
         source_event_id=f"market-{number}",
-        observed_at=NOW,
+        observed_at=datetime.now(UTC),
     )
 
 
@@ -88,7 +86,7 @@ def varied(count: int) -> list[RawSignalEvent]:
         event = kinds[number % len(kinds)]()
         event.source_event_id = f"varied-{number}"
         event.title = f"{event.title} (report {number})"
-        event.observed_at.FromDatetime(NOW)
+        event.observed_at.FromDatetime(datetime.now(UTC))
         if event.HasField("market"):
             event.market.end_at.FromDatetime(NEVER)
         if "expires" in event.attributes:

@@ -113,7 +113,8 @@ def test_every_flag_and_variable_sets_its_setting(program: Program, model: type[
     What the flag sets and what the variable sets are the same value of the same setting.
     """
     field = model.model_fields[name]
-    text = {"message_bytes_max": "70000", "retention_days": "3000"}.get(name, example(str(field.annotation)))
+    least = next((each.ge for each in field.metadata if hasattr(each, "ge")), 0)
+    text = {"retention_days": "3000"}.get(name) or (str(least) if least > 7 else example(str(field.annotation)))
     by_variable = load(model, program, [], {f"{program.prefix}_{name.upper()}": text})
     assert by_variable.origins == {name: ("environment", f"{program.prefix}_{name.upper()}")}
     if has_flag(field):

@@ -146,3 +146,17 @@ async def test_followed_again_after_a_failure(tmp_path: Path, monkeypatch: pytes
         await subscription.through(5)
         assert failed.is_set()
         assert subscription.offsets == [1, 2, 3, 4, 5]
+
+
+async def test_caught_up_is_with_the_ledger(tmp_path: Path) -> None:
+    """
+    Who is told that it is caught up has been sent everything that was durable, also when the ring hears of it late.
+    """
+    async with streaming(tmp_path) as at:
+        await at.stream.hub.close()
+        await at.append(range(3))
+        subscription = at.subscribe(from_beginning=True)
+        await subscription.kind("started")
+        at.stream.hub.start()
+        await subscription.kind("caught_up")
+        assert (subscription.kinds, subscription.offsets) == (["started", "batch", "caught_up"], [1, 2, 3])
