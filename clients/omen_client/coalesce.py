@@ -2,7 +2,8 @@
 Many callers, few calls: whatever gathers while a call is in flight goes out as the next one.
 
 There is no timer: a caller alone is sent at once, and the busier it gets the larger the batches become. One message
-costs twenty times a signal inside a batch, so this is where a plain caller gets its speed.
+costs twenty times a signal inside a batch, so this is where a plain caller gets its speed. A second call is begun only
+for a whole batch: two half ones would cost both ends more than waiting does.
 """
 
 import asyncio
@@ -53,6 +54,7 @@ class Coalescer(Generic[Item, Outcome]):
         self._bytes_max = bytes_max
         self._calls_max = calls_max
         self._waiting: deque[Waiting[Item, Outcome]] = deque()
+        self._waiting_bytes = 0
         self._room = asyncio.Semaphore(waiting_max)
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -63,6 +65,7 @@ class Coalescer(Generic[Item, Outcome]):
         async with self._room:
             entry: Waiting[Item, Outcome] = Waiting(item, size_bytes, asyncio.get_running_loop().create_future())
             self._waiting.append(entry)
+            self._waiting_bytes += size_bytes
             self._start()
             return await entry.future
 
@@ -73,16 +76,23 @@ class Coalescer(Generic[Item, Outcome]):
         for entry in self._waiting:
             entry.future.cancel()
         self._waiting.clear()
+        self._waiting_bytes = 0
         calls = list(self._calls)
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
 
     def _start(self) -> None:
-        while len(self._calls) < self._calls_max and (batch := self._next_batch()):
+        while self._may_start() and (batch := self._next_batch()):
             call = asyncio.create_task(self._call(batch))
             self._calls.add(call)
             call.add_done_callback(self._ended)
+
+    def _may_start(self) -> bool:
+        if not self._calls:
+            return True
+        whole = len(self._waiting) >= self._items_max or self._waiting_bytes >= self._bytes_max
+        return whole and len(self._calls) < self._calls_max
 
     def _ended(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
@@ -100,6 +110,7 @@ class Coalescer(Generic[Item, Outcome]):
             if batch and size + entry.size_bytes > self._bytes_max:
                 break
             self._waiting.popleft()
+            self._waiting_bytes -= entry.size_bytes
             if not entry.future.done():
                 batch.append(entry)
                 size += entry.size_bytes

@@ -2,6 +2,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
+from typing import TypeAlias
 
 from omen.v1.position_pb2 import BlockFingerprint, IndexRange
 from omen.v1.signal_pb2 import SignalEvent
@@ -18,6 +19,8 @@ from riskcast.v1.ingest_service_pb2_grpc import IngestServiceStub
 from riskcast.v1.inventory_service_pb2_grpc import InventoryServiceStub
 
 ITEM_OVERHEAD_BYTES = 16
+# A signal on its way into a batch, and the id of the request that brings it.
+Waiting: TypeAlias = tuple[SignalEvent, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class RiskCastClient(ServerClient):
         super().__init__(address, api_key=api_key, tls=tls, timeout_s=timeout_s, attempts_max=attempts_max)
         self._ingest = IngestServiceStub(self.connection.calls)
         self._inventory = InventoryServiceStub(self.connection.calls)
-        self._coalescers: dict[int, Coalescer[ingest_pb.IngestBatchItem, Ingested | Duplicate]] = {}
+        self._coalescers: dict[int, Coalescer[Waiting, Ingested | Duplicate]] = {}
 
     async def close(self) -> None:
         """
@@ -84,8 +87,8 @@ class RiskCastClient(ServerClient):
         """
         Store *signal* and return what became of it. Calls that are made meanwhile share a batch.
         """
-        item = ingest_pb.IngestBatchItem(signal=signal, request_id=request_id)
-        return await self._coalescer(origin).submit(item, item.ByteSize() + ITEM_OVERHEAD_BYTES)
+        size_bytes = signal.ByteSize() + len(request_id.encode()) + ITEM_OVERHEAD_BYTES
+        return await self._coalescer(origin).submit((signal, request_id), size_bytes)
 
     async def ingest_alone(
         self,
@@ -114,8 +117,12 @@ class RiskCastClient(ServerClient):
         """
         Store up to 500 signals in one call, and return what became of each, in order. CallError when none was handled.
         """
-        request = ingest_pb.IngestBatchRequest(items=items, origin=origin)
-        metadata = idempotency_key(items[0].signal) if len(items) == 1 else ()
+        return await self._send(ingest_pb.IngestBatchRequest(items=items, origin=origin), timeout_s)
+
+    async def _send(
+        self, request: ingest_pb.IngestBatchRequest, timeout_s: float | None = None
+    ) -> list[Ingested | Duplicate | CallError]:
+        metadata = idempotency_key(request.items[0].signal) if len(request.items) == 1 else ()
         reply = await self.connection.call(self._ingest.IngestBatch, request, timeout_s=timeout_s, metadata=metadata)
         return [outcome_of(result) for result in reply.results]
 
@@ -204,17 +211,19 @@ class RiskCastClient(ServerClient):
         request = inventory_pb.ListPositionsRequest(partition=partition, first_index=first_index, last_index=last_index)
         return (await self.connection.call(self._inventory.ListPositions, request)).positions
 
-    def _coalescer(
-        self, origin: ingest_pb.IngestOrigin.ValueType
-    ) -> Coalescer[ingest_pb.IngestBatchItem, Ingested | Duplicate]:
+    def _coalescer(self, origin: ingest_pb.IngestOrigin.ValueType) -> Coalescer[Waiting, Ingested | Duplicate]:
         """
         Return the batches of one origin: a batch has one origin for all its items.
         """
         found = self._coalescers.get(origin)
         if found is None:
 
-            async def send(items: Sequence[ingest_pb.IngestBatchItem]) -> list[Ingested | Duplicate | Exception]:
-                return [*await self.ingest_batch(items, origin=origin)]
+            async def send(items: Sequence[Waiting]) -> list[Ingested | Duplicate | Exception]:
+                # Straight into the request: every copy of a signal costs as much as all the rest of it here.
+                request = ingest_pb.IngestBatchRequest(origin=origin)
+                for signal, request_id in items:
+                    request.items.add(signal=signal, request_id=request_id)
+                return [*await self._send(request)]
 
             found = self._coalescers[origin] = Coalescer(send)
         return found

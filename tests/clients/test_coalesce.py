@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import pytest
 
 from omen_client.coalesce import Coalescer
+from tests.hosting import until
 
 
 class Far:
@@ -136,3 +137,27 @@ async def test_closing_cancels_whoever_waits() -> None:
     await coalescer.close()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
+
+
+async def test_second_call_is_for_a_whole_batch() -> None:
+    """
+    While a call is in flight another begins only when a whole batch waits, by count or by bytes.
+    """
+    sizes: list[int] = []
+    going_on = asyncio.Event()
+
+    async def send(items: Sequence[int]) -> list[int]:
+        sizes.append(len(items))
+        await going_on.wait()
+        return list(items)
+
+    coalescer: Coalescer[int, int] = Coalescer(send, items_max=4, bytes_max=100, calls_max=3)
+    callers = [asyncio.create_task(coalescer.submit(number, 10)) for number in range(4)]
+    await until(lambda: len(sizes) == 1)
+    callers += [asyncio.create_task(coalescer.submit(4, 10))]
+    await until(lambda: len(sizes) == 2)
+    callers += [asyncio.create_task(coalescer.submit(5, 100))]
+    await until(lambda: len(sizes) == 3)
+    going_on.set()
+    assert await asyncio.gather(*callers) == [0, 1, 2, 3, 4, 5]
+    assert sizes == [1, 4, 1]
