@@ -111,7 +111,9 @@ def test_every_verb_prints_json_that_parses(
         line = (places.get(word, word) for word in ANSWERING[verb])
         ended = omen(*verb.split(), *line, "-o", form, **servers)
         values = [json.loads(each) for each in (ended.out or ended.err).splitlines()]
-        assert ended.code in {exits.OK, exits.PROBLEM, exits.NOT_FOUND, exits.UNREACHABLE}, ended
+        # A conflict: in some order of the verbs the reconciler is paused by now.
+        said = {exits.OK, exits.PROBLEM, exits.NOT_FOUND, exits.UNREACHABLE, exits.CONFLICT}
+        assert ended.code in said, ended
         assert form == "jsonl" or len(values) == 1, ended
 
 
