@@ -30,7 +30,7 @@ from omen_server.opening import desk_of, index_of, ledger_of, riskcast_of
 from omen_server.operations import Operated, Operations
 from omen_server.pipeline.ruleset import Ruleset
 from omen_server.pipeline.run import Outcome
-from omen_server.polling import polling
+from omen_server.polling import polling, polls_of
 from omen_server.refusals import REFUSALS
 from omen_server.requeue import Requeue
 from omen_server.settings import PROGRAM, OmenSettings
@@ -66,6 +66,7 @@ async def run(loaded: Loaded[OmenSettings]) -> None:
     Serve OMEN until told to stop. The order of this list is the order of starting; draining is its reverse.
     """
     settings = loaded.settings
+    polls_of(settings)  # Only to refuse what cannot be polled, before anything is opened or made.
     services = Services(SignalService(), LedgerService(), Operations())
     hosted = {SIGNALS: services.signals, LEDGER: services.ledger, OPERATIONS: services.operations}
     server = Server(PROGRAM.name, loaded, hosted, REFUSALS)

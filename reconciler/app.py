@@ -12,6 +12,7 @@ import structlog
 from omen_client import CallError, OmenClient, RiskCastClient
 from omen_rpc.channel import ClientFiles, ConnectionRefused, read_key
 from omen_rpc.errors import Reason, fault
+from omen_rpc.program import FAILED, StartFailed
 from omen_rpc.refusal import Translate
 from omen_rpc.server import Server
 from omen_rpc.settings import Loaded, SettingsRefused
@@ -26,7 +27,7 @@ from .replay import Rate, Replayer
 from .rounds import Rounds, Target, Tell
 from .service import ReconcileService
 from .settings import PROGRAM, ReconcilerSettings
-from .state import State, StateError, StateFailed, StateUnavailable, open_state
+from .state import State, StateError, StateFailed, StateLocked, StateUnavailable, open_state
 
 Summary: TypeAlias = pb.RunReconcileResponse.Summary
 
@@ -35,6 +36,7 @@ RETRY_S = 1.0
 # A round over everything, also what lies further back than rounds look: a restored store shows there as well.
 ALL_EVERY_S = 86_400.0
 PROBLEM, UNREACHABLE = 1, 4
+ASK_IT = "Have that one make the round with `omen reconcile run`, or give this one a state of its own."
 
 log = structlog.get_logger()
 
@@ -61,7 +63,11 @@ async def serve(loaded: Loaded[ReconcilerSettings]) -> None:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.close)
         await server.open()
-        parts = await stack.enter_async_context(parts_of(settings))
+        try:
+            parts = await stack.enter_async_context(parts_of(settings))
+        except StateUnavailable as error:
+            # Whoever starts it again later may find it there.
+            raise StartFailed(f"--state: {error}") from None
         service.begin(
             state=parts.state,
             rounds=parts.rounds,
@@ -83,13 +89,22 @@ async def run_once(settings: ReconcilerSettings, target: Target, wish: Wish) -> 
     Make one round, tell of it on stdout, and return the exit code: 1 when a partition is left PARTIAL or FAILED.
     """
     console = Console(sys.stdout)
-    async with parts_of(settings) as parts:
-        try:
+    try:
+        async with parts_of(settings) as parts:
             summary = await in_turn(parts.rounds, target, wish, console.tell, settings.lease_s)
-        except CallError as error:
-            print(f"{PROGRAM.name}: {error.message}", file=sys.stderr)  # noqa: T201 - a command's own words
-            return UNREACHABLE if error.retryable else PROBLEM
+    except CallError as error:
+        return told(error.message, UNREACHABLE if error.retryable else PROBLEM)
+    except StateError as error:
+        return told(f"--state: {error}", UNREACHABLE if isinstance(error, StateUnavailable) else FAILED)
     return PROBLEM if summary.partial or summary.failed else 0
+
+
+def told(text: str, code: int) -> int:
+    """
+    Say on stderr why a round was not made, and return the exit code.
+    """
+    print(f"{PROGRAM.name}: {text}", file=sys.stderr)  # noqa: T201 - a command's own words
+    return code
 
 
 async def in_turn(rounds: Rounds, target: Target, wish: Wish, tell: Tell, lease_s: float) -> Summary:
@@ -123,6 +138,8 @@ async def go_round(rounds: Rounds, settings: ReconcilerSettings) -> None:
             )
         except CallError as error:
             log.warning("round_not_made", reason=error.reason or error.code.name, text=error.message)
+        except StateUnavailable as error:
+            log.warning("round_not_made", reason="STORE_UNAVAILABLE", text=str(error))
         except Exception as error:  # Whatever it is: the next round computes all of it anew.
             log.exception("round_failed", text=str(error))
         else:
@@ -144,12 +161,16 @@ async def go_round(rounds: Rounds, settings: ReconcilerSettings) -> None:
 async def parts_of(settings: ReconcilerSettings) -> AsyncIterator[Parts]:
     """
     Open the state and connect to both servers.
+
+    StateUnavailable when the state's database does not answer; SettingsRefused for all that trying again cannot mend.
     """
     async with AsyncExitStack() as stack:
         place_for(settings.state)
         try:
             state = await stack.enter_async_context(open_state(settings.state))
-        except StateError as error:
+        except StateLocked as error:
+            raise SettingsRefused(f"--state: {error}. {ASK_IT}") from None
+        except StateFailed as error:
             raise SettingsRefused(f"--state: {error}") from None
         omen, riskcast = clients(settings)
         await stack.enter_async_context(omen)
