@@ -63,6 +63,7 @@ VERBS = {  # verb → where it is; the order is the order of the help; two words
     "bench emit": "omen_cli.bench.emit:emit",
     "bench e2e": "omen_cli.bench.emit:e2e",
     "bench stream": "omen_cli.bench.stream:stream",
+    "bench reconcile": "omen_cli.bench.reconcile:reconcile",
     "explain": "omen_cli.explain:explain",
     "version": "omen_cli.version:version",
 }

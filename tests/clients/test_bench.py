@@ -117,3 +117,29 @@ def test_streams_are_measured_and_nothing_is_left(tmp_path: Path) -> None:
     assert min(each["emitted_per_s"] for each in (cases["producer alone", "protobuf"], live, stalled)) > 0
     assert stalled["received"] > 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(120)
+def test_rounds_are_measured_and_nothing_is_left(tmp_path: Path) -> None:
+    """
+    `omen bench reconcile` has a day without each case's signals, and a round that brings exactly those; comparing costs
+    a few calls and bytes however many positions there are.
+    """
+    ended = omen("bench", "reconcile", "--positions", "2000", "--dir", tmp_path, "-o", "json")
+    assert ended.code == 0, ended
+    told = json.loads(ended.out)
+    assert [(figure["case"], figure["missing"], figure["positions"]) for figure in told["figures"]] == [
+        ("everything", 2000, 2000),
+        ("nothing", 0, 2000),
+        ("scattered", 1, 2000),
+        ("scattered", 100, 2000),
+        ("burst", 200, 2000),
+    ]
+    nothing = told["figures"][1]
+    assert nothing["bytes_compared"] <= 128
+    assert (nothing["omen_calls"], nothing["riskcast_calls"]) == (3, 1)
+    for figure in told["figures"]:
+        assert 0 < figure["found_s"] <= figure["seconds"]
+    assert "processor" in told
+    assert list(tmp_path.iterdir()) == []
+    assert omen("bench", "reconcile", "--positions", "3", "--dir", tmp_path).code == 2
