@@ -232,11 +232,17 @@ class OmenClient(ServerClient):
         """
         return await self.connection.call(self._ledger.GetWatermark, pb.GetWatermarkRequest(partition=name))
 
-    async def fingerprint(self, name: str, from_index: int = 0, through_index: int = 0) -> pb.GetFingerprintResponse:
+    async def fingerprint(
+        self, name: str, from_index: int = 0, through_index: int = 0, *, ledger_epoch: str = ""
+    ) -> pb.GetFingerprintResponse:
         """
         Return the count and the fingerprint of a range of positions; of all that are durable by default.
+
+        The answer does not repeat *ledger_epoch*: it names another one, or none.
         """
-        request = pb.GetFingerprintRequest(partition=name, from_index=from_index, through_index=through_index)
+        request = pb.GetFingerprintRequest(
+            partition=name, from_index=from_index, through_index=through_index, ledger_epoch=ledger_epoch
+        )
         return await self.connection.call(self._ledger.GetFingerprint, request)
 
     async def blocks(self, name: str, through_index: int = 0, *, page_size: int = 0) -> AsyncIterator[BlockFingerprint]:

@@ -180,9 +180,12 @@ class RiskCastClient(ServerClient):
         ledger_gaps: Sequence[IndexRange] = (),
         max_ranges: int = 0,
         bypass_cache: bool = False,
+        packed: bool = False,
     ) -> inventory_pb.GetCoverageResponse:
         """
         Tell what is missing of a partition up to *through_index*; `next_index` of the answer continues it.
+
+        With *packed* the ranges are in `missing_packed`: `omen_rpc.position.unpack` reads them.
         """
         request = inventory_pb.GetCoverageRequest(
             partition=partition,
@@ -192,6 +195,7 @@ class RiskCastClient(ServerClient):
             ledger_gaps=ledger_gaps,
             max_ranges=max_ranges,
             bypass_cache=bypass_cache,
+            packed=packed,
         )
         return await self.connection.call(self._inventory.GetCoverage, request)
 

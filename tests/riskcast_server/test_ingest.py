@@ -10,6 +10,7 @@ from google.protobuf.json_format import MessageToDict
 
 from omen.v1.signal_pb2 import SignalEvent
 from omen_client import AlreadyExists, CallError, Connection, Duplicate, Ingested, InvalidRequest, RiskCastClient
+from omen_rpc.position import unpack
 from omen_rpc.status import from_rpc_error
 from riskcast.v1 import ingest_service_pb2 as pb
 from riskcast.v1.ingest_service_pb2_grpc import IngestServiceStub
@@ -144,9 +145,11 @@ async def test_the_same_content_at_another_position_is_no_conflict(tmp_path: Pat
         outcome = await client.ingest(moved, origin=reconcile)
         assert isinstance(outcome, Duplicate)
         assert not outcome.content_conflict
-        coverage = await client.coverage(DAY, 3)
-        assert [(each.first, each.last) for each in coverage.missing] == [(2, 2)]
+        coverage = await client.coverage(DAY, 9)
+        assert [(each.first, each.last) for each in coverage.missing] == [(2, 2), (4, 9)]
         assert coverage.count == 2
+        packed = await client.coverage(DAY, 9, packed=True)
+        assert (list(unpack(packed.missing_packed)), list(packed.missing)) == ([(2, 2), (4, 9)], [])
 
 
 async def test_whoever_is_not_omen_holds_no_position(tmp_path: Path) -> None:
