@@ -5,6 +5,7 @@ What a reconciler notices although nothing seems to have changed, and what it re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -273,7 +274,8 @@ async def test_what_retention_deleted_is_done_for_good(tmp_path: Path, logged: L
         at.clock.now += timedelta(days=40)
         await at.near.ledger.run_lifecycle(dry_run=False)
         assert await at.records() == []
-        for wish in ({}, {"force": True}, {"full": True}):
+        wishes: list[dict[str, Any]] = [{}, {"force": True}, {"full": True}]
+        for wish in wishes:
             assert status(await at.one(**wish)) == ("SKIPPED", "deleted_after_retention")
         assert [each for each in logged.entries if each["log_level"] == "critical"] == []
         assert len(await at.state.runs.history(DAY, 0, 10)) == 1
