@@ -26,7 +26,8 @@ HISTORIES = [20, pytest.param(100, marks=pytest.mark.prove)]
 SEED = 20_260_128
 FIRST_DAY = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LEASE_S = 60
-DEEDS = ("wait", "tell")
+# Going on without the server costs a second, for which nobody connects again.
+DEEDS = ("wait", "wait", "wait", "tell")
 # Only a day that is over has these.
 LAST = ["before ConfirmReconciled", "after ConfirmReconciled"]
 STEPS = [
@@ -65,6 +66,8 @@ class Stage:
     omen: Nest
     riskcast: Nest
     reconciler: Nest
+    near: OmenClient
+    far: RiskCastClient
     lives: int = 0
     deaths: set[str] = field(default_factory=set)
     # One after the other, so that few histories come to every step: of a day that is open, and of one that is over.
@@ -107,7 +110,9 @@ async def stage(place: Path) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
         modules = ("omen_server.__main__", "riskcast_server.__main__", "reconciler.__main__")
         omen, riskcast, reconciler = [await stack.enter_async_context(nest(module, place)) for module in modules]
-        made = Stage(place, omen, riskcast, reconciler)
+        near = await stack.enter_async_context(OmenClient(f"unix:{place}/omen.sock"))
+        far = await stack.enter_async_context(RiskCastClient(f"unix:{place}/riskcast.sock"))
+        made = Stage(place, omen, riskcast, reconciler, near, far)
         await made.serve(made.omen)
         await made.serve(made.riskcast)
         yield made
@@ -155,20 +160,18 @@ class History:
         """
         Emit signals of which the hot path brings some.
         """
-        count = self._chance.randint(60, 240)
+        count = self._chance.randint(30, 180)
         items = [ready(self._number * 10_000 + number) for number in range(self._next, self._next + count)]
         self._next += count
         for item in items:
             item.emitted_at.FromDatetime(self._noon)
         brought: list[IngestBatchItem] = []
-        async with OmenClient(f"unix:{self._at.place}/omen.sock") as near:
-            for outcome in await near.emit_all(items, delivery=pb.DELIVERY_LEDGER):
-                assert not isinstance(outcome, Exception), outcome
-                if self._chance.random() < 1 / 3:
-                    brought.append(IngestBatchItem(signal=outcome.event))
-        async with RiskCastClient(f"unix:{self._at.place}/riskcast.sock") as far:
-            for at in range(0, len(brought), 100):
-                await far.ingest_batch(brought[at : at + 100], origin=INGEST_ORIGIN_HOT_PATH)
+        for outcome in await self._at.near.emit_all(items, delivery=pb.DELIVERY_LEDGER):
+            assert not isinstance(outcome, Exception), outcome
+            if self._chance.random() < 1 / 3:
+                brought.append(IngestBatchItem(signal=outcome.event))
+        if brought:
+            await self._at.far.ingest_batch(brought, origin=INGEST_ORIGIN_HOT_PATH)
         self.told.append(f"lost {count - len(brought)} of {count}")
         await self._hold()
 
@@ -176,8 +179,7 @@ class History:
         """
         Let the day be over.
         """
-        async with OmenClient(f"unix:{self._at.place}/omen.sock") as near:
-            await near.seal(self.day, force=True)
+        await self._at.near.seal(self.day, force=True)
         self.told.append("sealed")
 
     async def _die(self, step: str) -> None:
@@ -212,14 +214,12 @@ class History:
         """
         Hold that every signal is stored once and every ack is the first one; return what the ledger has.
         """
-        async with RiskCastClient(f"unix:{self._at.place}/riskcast.sock") as far:
-            stored = [each async for each in far.list_processed(partition=self.day, page_size=1000)]
+        stored = [each async for each in self._at.far.list_processed(partition=self.day, page_size=1000)]
         acks = {each.signal_id: each.ack_id for each in stored}
         assert len(acks) == len(stored), "a signal is stored twice"
         assert self.acks.items() <= acks.items(), "an ack has changed, or is gone"
         self.acks = acks
-        async with OmenClient(f"unix:{self._at.place}/omen.sock") as near:
-            return [each async for each in near.read_partition(self.day) if isinstance(each, SignalEvent)]
+        return [each async for each in self._at.near.read_partition(self.day) if isinstance(each, SignalEvent)]
 
 
 @pytest.mark.parametrize("histories", HISTORIES)
