@@ -13,6 +13,7 @@ from omen.v1 import signal_service_pb2 as pb
 from reconciler.state import open_state
 from tests.e2e.pair import PUSHES_NOTHING, emitted, omen, riskcast
 from tests.e2e.reconciling import begun, ran
+from tests.processes import started
 
 
 async def made(place: Path) -> str:
@@ -38,8 +39,8 @@ async def test_a_state_that_is_in_use_is_refused_with_what_to_do(tmp_path: Path)
 
 async def test_a_state_that_breaks_is_one_line(tmp_path: Path) -> None:
     """
-    A state that fails in the middle of a round ends it with 70, one whose database does not answer with 4; each with
-    one line, and no traceback.
+    A state that fails in the middle of a round ends it with 70, one whose database does not answer with 4, and with 70
+    whoever wants to serve on that; each with one line, and no traceback.
     """
     await made(tmp_path)
     with closing(sqlite3.connect(tmp_path / "reconcile.db")) as connection:
@@ -50,6 +51,10 @@ async def test_a_state_that_breaks_is_one_line(tmp_path: Path) -> None:
     for each in ended:
         (line,) = each.err.splitlines()
         assert line.startswith("omen-reconciler: --state: ")
+    server = await started("omen-reconciler", nowhere, cwd=tmp_path)
+    assert await server.wait() == 70
+    assert server.raw[-1].startswith("omen-reconciler: --state: ")
+    assert "raised_at" not in "".join(server.raw)
 
 
 @pytest.mark.timeout(120)
