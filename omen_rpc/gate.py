@@ -306,7 +306,7 @@ def enter(path: str, context: Context) -> Call:
     """
     Make the call known to everything that runs for it, and its id to the caller, however it ends.
     """
-    metadata = context.invocation_metadata() or ()
+    metadata = tuple(context.invocation_metadata() or ())
     call = Call(path, request_id_of(metadata), trace_parent_of(metadata), context.peer(), metadata)
     CURRENT.set(call)
     context.set_trailing_metadata(((REQUEST_ID, call.request_id),))

@@ -56,8 +56,9 @@ async def test_metadata_is_made_once_a_call(tmp_path: Path, monkeypatch: pytest.
     answer = Gate._answer
 
     async def counted(gate: Gate, endpoint: Any, context: Any, run: Any) -> Any:
-        contexts.append(Asked(context))
-        return await answer(gate, endpoint, contexts[-1], run)
+        asked: Any = Asked(context)
+        contexts.append(asked)
+        return await answer(gate, endpoint, asked, run)
 
     monkeypatch.setattr(Gate, "_answer", counted)
     async with riskcast(tmp_path / "riskcast.db") as server, RiskCastClient(str(server.address)) as client:
