@@ -193,7 +193,7 @@ class Gate(grpc.GenericRpcHandler):
 
     async def _stream(self, endpoint: Endpoint, context: Context, call: Call) -> None:
         if endpoint.streams_requests:
-            self._check(endpoint, context, call)
+            self._check(endpoint, call)
             request: Any = self._requests(endpoint, context)
         else:
             request = await self._admitted(endpoint, context, call)
@@ -221,21 +221,21 @@ class Gate(grpc.GenericRpcHandler):
         """
         Return the call's message once everything that does not need it has been checked, and what it costs after.
         """
-        self._check(endpoint, context, call)
+        self._check(endpoint, call)
         request = parse(endpoint, await self._waiting_room.read(current_task(), context, call))
         if self._rate is not None and endpoint.scope:
             self._charge(self._rate, call, endpoint.cost(request))
         return request
 
-    def _check(self, endpoint: Endpoint, context: Context, call: Call) -> None:
+    def _check(self, endpoint: Endpoint, call: Call) -> None:
         """
         Check what the headers alone can tell: a size, a key that is known and carries the scope, a server that serves.
         """
-        check_size(context.invocation_metadata() or ())
+        check_size(call.metadata)
         if not endpoint.scope:
             return
         try:
-            call.principal = self._keys.principal(context.invocation_metadata() or ())
+            call.principal = self._keys.principal(call.metadata)
         except CallError:
             if self._rate is not None:
                 self._charge(self._rate, call, 1)  # Guessing keys is limited by the peer, as nothing else is known.
@@ -306,8 +306,8 @@ def enter(path: str, context: Context) -> Call:
     """
     Make the call known to everything that runs for it, and its id to the caller, however it ends.
     """
-    metadata = context.invocation_metadata() or ()
-    call = Call(path, request_id_of(metadata), trace_parent_of(metadata), context.peer())
+    metadata = tuple(context.invocation_metadata() or ())
+    call = Call(path, request_id_of(metadata), trace_parent_of(metadata), context.peer(), metadata)
     CURRENT.set(call)
     context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
     return call

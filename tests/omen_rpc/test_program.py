@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import logging
 from collections.abc import Iterator
 
@@ -6,7 +7,7 @@ import pytest
 import structlog
 
 from omen_rpc.address import AddressRefused
-from omen_rpc.program import OK, USAGE, loop_factory, start
+from omen_rpc.program import GC_OBJECTS, OK, USAGE, loop_factory, start
 from omen_rpc.settings import Loaded, ServerSettings, SettingsRefused
 from omen_server.settings import PROGRAM, OmenSettings
 
@@ -14,14 +15,16 @@ from omen_server.settings import PROGRAM, OmenSettings
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     """
-    Leave the process's logging as it was.
+    Leave the process's logging and its garbage collector as they were.
     """
-    handlers, level = list(logging.root.handlers), logging.root.level
+    handlers, level, thresholds = list(logging.root.handlers), logging.root.level, gc.get_threshold()
     logging.root.handlers.clear()
     yield
     structlog.reset_defaults()
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
 
 
 def test_bad_flag_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,6 +64,19 @@ def test_end_is_zero() -> None:
     factory = loop_factory()
     assert start(PROGRAM, OmenSettings, run, ["--listen=127.0.0.1:7"]) == OK == 0
     assert seen == [("127.0.0.1:7", "uvloop" if factory else "asyncio.unix_events")]
+
+
+def test_collections_are_rare() -> None:
+    """
+    A server runs with what was imported out of the collector's sight, and with room for the objects of its calls.
+    """
+    seen = []
+
+    async def run(_loaded: Loaded[ServerSettings]) -> None:
+        seen.append((gc.get_threshold()[0], gc.get_freeze_count() > GC_OBJECTS))
+
+    assert start(PROGRAM, OmenSettings, run, []) == OK
+    assert seen == [(GC_OBJECTS, True)]
 
 
 def test_version_is_told_and_nothing_runs(capsys: pytest.CaptureFixture[str]) -> None:
