@@ -23,6 +23,9 @@ from omen_rpc.server_info import own_version
 
 VERBS = {  # verb → where it is; the order is the order of the help; two words: a verb of a group
     "up": "omen_cli.up:up",
+    "down": "omen_cli.down:down",
+    "kill": "omen_cli.down:kill",
+    "start": "omen_cli.down:start",
     "submit": "omen_cli.signals.submit:submit",
     "emit": "omen_cli.signals.emit:emit",
     "signals": "omen_cli.signals.looking:signals",
