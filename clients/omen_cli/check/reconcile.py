@@ -41,11 +41,12 @@ async def reconcile(
         proofs = [each.last_reconcile_at.ToDatetime(UTC) for each in states.values()]
         last = max(proofs, default=info.started_at.ToDatetime(UTC))
         age_s = (datetime.now(UTC) - last).total_seconds() if unproven else 0.0
+        limits = (warn_age_s, crit_age_s) if unproven else (None, None)
         missing = sum(each.missing_count for each in states.values())
         verdict.measure(Figure("missing", missing, warn_missing, crit_missing), f"{missing:,} signals are missing")
         verdict.measure(Figure("unproven", unproven), "")
         verdict.measure(
-            Figure("age_s", age_s, warn_age_s, crit_age_s),
+            Figure("age_s", age_s, *limits),
             f"{unproven:,} records are unproven, and the last proof is {age_s:,.0f} s old",
         )
         for state in states.values():

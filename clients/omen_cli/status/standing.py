@@ -46,6 +46,8 @@ async def standing(servers: Servers, data_dir: Path) -> dict[str, Any]:
     for name in ("partitions", "states"):
         whole.pop(name, None)
     whole["problems"] = problems(whole)
+    if "ledger" not in whole and (data_dir / "ledger").is_dir():
+        whole["problems"].append(f"omen status --ledger {data_dir} counts what the ledger holds without OMEN.")
     return whole
 
 

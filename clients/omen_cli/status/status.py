@@ -67,8 +67,10 @@ def print_standing(whole: Mapping[str, Any]) -> None:
     """
     rows = [{**row, "status": status_of(row)} for row in whole["servers"]]
     print_rows("text", rows, SERVER_COLUMNS)
-    print()
-    print_table([list(pair) for pair in lines(whole)], ("what", "how it stands"))
+    found = lines(whole)
+    if found:
+        print()
+        print_table([list(pair) for pair in found], ("what", "how it stands"))
     if whole.get("subscribers"):
         print()
         print_rows("text", [{**each, "lag_s": each.get("lag", 0)} for each in whole["subscribers"]], SUBSCRIBER_COLUMNS)
@@ -92,22 +94,24 @@ def lines(whole: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     ledger, store = whole.get("ledger"), whole.get("store")
     if ledger:
-        count = f"{ledger['ledger_records']:,} signals in {ledger['partitions']:,} partitions"
+        count = f"{some(ledger['ledger_records'], 'signal')} in {some(ledger['partitions'], 'partition')}"
         corrupt = f"{ledger['corrupt_records']:,} damaged" if ledger["corrupt_records"] else "none damaged"
         found.append(("ledger", f"{count}, {size(ledger['ledger_bytes'])}, {corrupt}"))
         found += [(name, f"{ledger[f'{name}_offset']:,}") for name in ("written", "durable", "settled")]
         found.append(("last full verify", verified(ledger["last_full_verify"])))
         found.append(("disk", f"{size(ledger['free_bytes'])} free"))
     if store:
-        found.append(("stored", f"{store['stored']:,} signals in RiskCast, {store['unpositioned']:,} from elsewhere"))
+        found.append(
+            ("stored", f"{some(store['stored'], 'signal')} in RiskCast, {store['unpositioned']:,} from elsewhere")
+        )
     elif ledger:
-        found.append(("stored", f"Ledger-only: {ledger['ledger_records']:,} signals. {RECOVERS}."))
+        found.append(("stored", f"Ledger-only: {some(ledger['ledger_records'], 'signal')}. {RECOVERS}."))
     if whole.get("reconciled"):
         found.append(("reconciled", f"{whole['reconciled']['records']:,} of {whole['reconciled']['of']:,} proven"))
     if whole.get("reconcile"):
         found.append(("last reconcile", reconcile_line(whole["reconcile"])))
     if whole.get("breaker"):
-        found.append(("breaker", f"{whole['breaker']['state']}, {whole['queue_length']:,} signals waiting"))
+        found.append(("breaker", f"{whole['breaker']['state']}, {some(whole['queue_length'], 'signal')} waiting"))
     if ledger:
         found.append(("subscribers", f"{len(whole['subscribers']):,}"))
     return found
@@ -128,6 +132,13 @@ def verified(found: Mapping[str, Any] | None) -> str:
     Return when everything was verified last.
     """
     return f"{found['at']}, {'intact' if found['intact'] else 'FAULTS'}" if found else "never, as far as is known here"
+
+
+def some(count: int, noun: str) -> str:
+    """
+    Return so many of something.
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def size(count: int) -> str:
@@ -167,5 +178,5 @@ def ledger_only(directory: Path, form: Form) -> int:
         print_one(form, whole | {"being_written": live, "next": f"{RECOVERS}."})
     else:
         print_rows("text", rows, list(rows[0]) if rows else ["partition"])
-        print(f"\nLedger-only: {records:,} signals in {len(rows):,} partitions. {RECOVERS}.")
+        print(f"\nLedger-only: {some(records, 'signal')} in {some(len(rows), 'partition')}. {RECOVERS}.")
     return exits.PROBLEM if damaged else exits.OK
