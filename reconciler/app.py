@@ -11,7 +11,7 @@ import structlog
 
 from omen_client import CallError, OmenClient, RiskCastClient
 from omen_rpc.channel import ClientFiles, ConnectionRefused, read_key
-from omen_rpc.errors import Reason, fault
+from omen_rpc.errors import Reason, Unreachable, fault
 from omen_rpc.refusal import Translate
 from omen_rpc.server import Server
 from omen_rpc.settings import Loaded, SettingsRefused
@@ -87,9 +87,18 @@ async def run_once(settings: ReconcilerSettings, target: Target, wish: Wish) -> 
         try:
             summary = await in_turn(parts.rounds, target, wish, console.tell, settings.lease_s)
         except CallError as error:
-            print(f"{PROGRAM.name}: {error.message}", file=sys.stderr)  # noqa: T201 - a command's own words
+            print(f"{PROGRAM.name}: {error.message}{hint(error)}", file=sys.stderr)  # noqa: T201 - a command's own words
             return UNREACHABLE if error.retryable else PROBLEM
     return PROBLEM if summary.partial or summary.failed else 0
+
+
+def hint(error: CallError) -> str:
+    """
+    Return what to do about a server that is not there.
+    """
+    if not isinstance(error, Unreachable):
+        return ""
+    return f" Is it running? Start it, or name another with --{error.server.lower()}."
 
 
 async def in_turn(rounds: Rounds, target: Target, wish: Wish, tell: Tell, lease_s: float) -> Summary:

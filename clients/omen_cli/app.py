@@ -8,17 +8,15 @@ exit code.
 import asyncio
 import inspect
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App
 
 from omen_cli import exits
+from omen_cli.failures import failed
 from omen_cli.output import print_error, wanted_form
-from omen_rpc.channel import ConnectionRefused
-from omen_rpc.errors import CallError
 from omen_rpc.server_info import own_version
 
 VERBS = {  # verb → where it is; the order is the order of the help; two words: a verb of a group
@@ -118,42 +116,18 @@ def run(arguments: Sequence[str]) -> int:
     """
     Run one command line and return its exit code.
     """
-    app = application(arguments)
+    form = wanted_form(arguments)
     try:
+        app = application(arguments)
         return finish(app(list(arguments), exit_on_error=False, print_error=False))
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        print_error(form, "INTERRUPTED", "interrupted")
+        return exits.INTERRUPTED
     except BrokenPipeError:  # Whoever read our data has had enough, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.OK
     except Exception as error:  # noqa: BLE001 - the last place where an error can become an exit code
-        return failed(wanted_form(arguments), error)
-
-
-def failed(form: str, error: Exception) -> int:
-    """
-    Tell what went wrong and return the exit code for it.
-    """
-    match error:
-        case CallError():
-            code = failed_call(form, error)
-        case exits.Stopped():
-            code = error.code
-            print_error(form, error.reason, str(error), remedy=error.remedy)
-        case CycloptsError():
-            code = exits.USAGE
-            print_error(
-                form, "USAGE", str(error), remedy="omen --help lists the verbs, omen VERB --help what one takes."
-            )
-        case ConnectionRefused():
-            code = exits.USAGE
-            print_error(form, "USAGE", str(error), remedy="Give a file that can be read.")
-        case _:
-            code = exits.BUG
-            print_error(
-                form, "BUG", f"{type(error).__name__}: {error}", remedy="This is a bug of omen; please report it."
-            )
-    return code
+        return failed(form, error)
 
 
 def finish(result: Any) -> int:
@@ -175,21 +149,3 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
-
-
-def failed_call(form: str, error: CallError) -> int:
-    """
-    Tell of a call that failed, and return the exit code of its status.
-    """
-    print_error(
-        form,
-        error.reason or error.code.name,
-        error.message,
-        code=error.code.name,
-        retryable=error.retryable,
-        retry_after_s=error.retry_after_s,
-        metadata=error.metadata,
-        violations=[{"field": each.field, "description": each.description} for each in error.violations],
-        remedy=f"omen explain {error.reason}" if error.rule is not None else "",
-    )
-    return exits.of(error.code)
