@@ -24,9 +24,15 @@ class ServerClient:
         tls: ClientFiles | None = None,
         timeout_s: float = TIMEOUT_S,
         attempts_max: int = ATTEMPTS_MAX,
+        server: str = "",
     ) -> None:
         self.connection = Connection(
-            address, api_key=api_key, tls=tls, timeout_s=timeout_s, attempts_max=attempts_max, server=self.SERVER
+            address,
+            api_key=api_key,
+            tls=tls,
+            timeout_s=timeout_s,
+            attempts_max=attempts_max,
+            server=server or self.SERVER,
         )
         self._info = ServerInfoServiceStub(self.connection.calls)
 

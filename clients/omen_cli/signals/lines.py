@@ -12,7 +12,7 @@ import orjson
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from omen.v1.signal_pb2 import RawSignalEvent
+from omen.v1.signal_pb2 import RawSignalEvent, SignalEvent
 from omen.v1.signal_service_pb2 import EmitSignalItem
 from omen_cli import exits
 from omen_rpc.signal_codec import CodecError, decode_json
@@ -99,9 +99,9 @@ def raw_event(value: Any) -> RawSignalEvent:
         raise NotRead(str(error)) from None
 
 
-def ready_signal(value: Any) -> EmitSignalItem:
+def signal_event(value: Any) -> SignalEvent:
     """
-    Return the signal in a JSON object: a signal event as the ledger has it, or only the signal inside of one.
+    Return the signal event in a JSON object: one as the ledger has it, or only the signal inside of one.
     """
     if not isinstance(value, dict):
         raise NotRead("a signal is an object")
@@ -109,6 +109,15 @@ def ready_signal(value: Any) -> EmitSignalItem:
         event = decode_json(orjson.dumps(value if "signal" in value else {"signal": value}))
     except CodecError as error:
         raise NotRead(str(error)) from None
+    event.signal_id = event.signal_id or event.signal.signal_id
+    return event
+
+
+def ready_signal(value: Any) -> EmitSignalItem:
+    """
+    Return the signal in a JSON object, as EmitSignal takes it.
+    """
+    event = signal_event(value)
     item = EmitSignalItem(signal=event.signal, input_event_hash=event.input_event_hash)
     for name in ("observed_at", "emitted_at"):
         if event.HasField(name):
