@@ -66,6 +66,7 @@ VERBS = {  # verb → where it is; the order is the order of the help; two words
     "bench emit": "omen_cli.bench.emit:emit",
     "bench e2e": "omen_cli.bench.emit:e2e",
     "bench stream": "omen_cli.bench.stream:stream",
+    "bench profile": "omen_cli.bench.profile:profile",
     "proto export": "omen_cli.proto.export:export",
     "config show": "omen_cli.config:show",
     "config check": "omen_cli.config:check",
@@ -117,6 +118,16 @@ def application(arguments: Sequence[str] = ()) -> App:
     return app
 
 
+def spelt(arguments: Sequence[str]) -> list[str]:
+    """
+    Return a command line with its verb in the one spelling there is: ``bench --profile X`` is ``bench profile X``.
+    """
+    first = [part for argument in arguments[1:2] for part in argument.split("=", 1)]
+    if arguments[:1] == ["bench"] and first[:1] == ["--profile"]:
+        return ["bench", "profile", *first[1:], *arguments[2:]]
+    return list(arguments)
+
+
 def _app(name: str, summary: str) -> App:
     return App(name=name, help=summary, version=own_version, help_format="plaintext", result_action="return_value")
 
@@ -133,7 +144,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     Run one command line and return its exit code.
     """
-    form = wanted_form(arguments)
+    arguments, form = spelt(arguments), wanted_form(arguments)
     try:
         app = application(arguments)
         return finish(app(list(arguments), exit_on_error=False, print_error=False))

@@ -32,16 +32,24 @@ class Servers:
     Where the servers are, and how to be let in: what is not given comes from the context, else from the defaults.
     """
 
-    context: Annotated[str, Parameter(env_var="OMEN_CONTEXT", help="A set of all this; see omen context.")] = ""
+    context: Annotated[
+        str, Parameter(env_var="OMEN_CONTEXT", show_default=False, help="A set of all this; see omen context.")
+    ] = ""
     contexts_file: ContextsFile = PLACE
-    omen: Annotated[str, Parameter(env_var="OMEN_ADDRESS", help=f"OMEN's address, {OMEN}.")] = ""
-    riskcast: Annotated[str, Parameter(env_var="RISKCAST_ADDRESS", help=f"RiskCast's address, {RISKCAST}.")] = ""
-    reconciler: Annotated[str, Parameter(env_var="RECONCILER_ADDRESS", help=f"The reconciler's, {RECONCILER}.")] = ""
+    omen: Annotated[str, Parameter(env_var="OMEN_ADDRESS", show_default=False, help=f"OMEN's address; {OMEN}.")] = ""
+    riskcast: Annotated[
+        str, Parameter(env_var="RISKCAST_ADDRESS", show_default=False, help=f"RiskCast's address; {RISKCAST}.")
+    ] = ""
+    reconciler: Annotated[
+        str, Parameter(env_var="RECONCILER_ADDRESS", show_default=False, help=f"The reconciler's; {RECONCILER}.")
+    ] = ""
     api_key_file: Annotated[Path | None, Parameter(env_var="OMEN_API_KEY_FILE", help="A file with the key.")] = None
     tls_ca: Annotated[Path | None, Parameter(env_var="OMEN_TLS_CA", help="The CA to trust, PEM; turns TLS on.")] = None
     tls_client_cert: Annotated[Path | None, Parameter(env_var="OMEN_TLS_CLIENT_CERT", help="Own certificate.")] = None
     tls_client_key: Annotated[Path | None, Parameter(env_var="OMEN_TLS_CLIENT_KEY", help="Its private key.")] = None
-    timeout_s: Annotated[float, Parameter(env_var="OMEN_TIMEOUT_S", help="How long a call may take, 10.")] = 0.0
+    timeout_s: Annotated[
+        float, Parameter(env_var="OMEN_TIMEOUT_S", show_default=False, help="How long a call may take; 10.")
+    ] = 0.0
     api_key: Annotated[str, Parameter(parse=False)] = field(default="", repr=False)
 
     def __post_init__(self) -> None:

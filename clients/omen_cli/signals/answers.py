@@ -32,7 +32,7 @@ class Asked:
     source: "Source"
     place: str
     as_of: datetime | None
-    contact: str = NOBODY
+    contact: str
     known: "dict[str, Validators]" = field(default_factory=dict)
     read_at: float = 0.0
 
@@ -124,6 +124,19 @@ def is_address(place: str) -> bool:
     Whether *place* is to be fetched.
     """
     return place.startswith(("http://", "https://"))
+
+
+def refused(place: str) -> str:
+    """
+    Return why an address is not fetched; empty when it is.
+    """
+    from omen_server.fetch import FetchFailed, check_url  # noqa: PLC0415 - only who asks a source needs it
+
+    try:
+        check_url(place)
+    except FetchFailed as error:
+        return str(error)
+    return ""
 
 
 async def rounds(watch_s: float) -> AsyncIterator[int]:

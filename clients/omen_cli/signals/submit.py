@@ -11,7 +11,7 @@ from omen_cli import exits
 from omen_cli.options import Output, Servers
 from omen_cli.output import Form, print_error
 from omen_cli.progress import Bar
-from omen_cli.signals.answers import Asked, in_utc, is_address, rounds, source_of
+from omen_cli.signals.answers import NOBODY, Asked, in_utc, is_address, refused, rounds, source_of
 from omen_cli.signals.lines import STDIN, batches, items, raw_event
 from omen_cli.signals.rows import print_outcomes
 from omen_client import OmenClient
@@ -51,6 +51,9 @@ async def submit(
     as_of: Annotated[
         datetime | None, Parameter(help="When the answer was fetched; the file's own time if not given.")
     ] = None,
+    contact: Annotated[
+        str, Parameter(env_var="OMEN_POLL_CONTACT", help="An address or URL of yours; some sources want one.")
+    ] = NOBODY,
     watch: Annotated[float, Parameter(help="Ask again every so many seconds, until Ctrl-C.")] = 0.0,
     ways: Ways | None = None,
     servers: Servers | None = None,
@@ -72,7 +75,7 @@ async def submit(
         async with (servers or Servers()).omen_client() as omen:
             if source is None:
                 return await take_in(omen, items(place or STDIN, raw_event), chosen, output)
-            asked = Asked(source_of(source), place or "", in_utc(as_of))
+            asked = Asked(source_of(source), place or "", in_utc(as_of), contact)
             code = exits.OK
             async for number in rounds(watch):
                 try:
@@ -101,6 +104,8 @@ def check(place: str | None, source: str | None, watch: float, form: Form) -> No
     elif watch and source is not None and place is None and watch < source_of(source).interval_s_min:
         least = source_of(source).interval_s_min
         text, remedy = f"{source} wants to be asked less often", f"Give --watch {least:g} or more."
+    elif place is not None and is_address(place) and (problem := refused(place)):
+        text, remedy = problem, "Give an https address, or plain http on this machine."
     else:
         return
     raise exits.Stopped(exits.USAGE, "USAGE", text, remedy)
