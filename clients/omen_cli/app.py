@@ -149,7 +149,7 @@ def run(arguments: Sequence[str]) -> int:
         app = application(arguments)
         return finish(app(list(arguments), exit_on_error=False, print_error=False))
     except KeyboardInterrupt:
-        print_error(form, "INTERRUPTED", "interrupted")
+        print_error(form, "INTERRUPTED", "interrupted", remedy="The same command starts over.")
         return exits.INTERRUPTED
     except BrokenPipeError:  # Whoever read our data has had enough, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -44,6 +44,9 @@ class Asked:
             if (parsed := self._from_file()) is not None:
                 yield self._told(parsed)
             return
+        if not self.place and self.source.offline:
+            yield self._told(self._parsed(b"", datetime.now(UTC), ""))
+            return
         for url in (self.place,) if self.place else self.source.urls:
             async for parsed in self._pages(url):
                 yield self._told(parsed)

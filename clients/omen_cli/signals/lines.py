@@ -2,6 +2,7 @@
 What a verb reads: a line of JSON for each thing, from a file or from stdin.
 """
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -62,13 +63,24 @@ def lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     Yield the lines that are not empty, each at most 1 MiB, with their numbers.
     """
     number = 0
-    while line := file.readline(LINE_BYTES_MAX + 1):
+    while line := waited_for(file):
         number += 1
         if len(line) > LINE_BYTES_MAX:
             text = f"Line {number} is longer than {LINE_BYTES_MAX} bytes."
             raise exits.Stopped(exits.USAGE, "USAGE", text, "Give a line for each signal.")
         if line.strip():
             yield number, line
+
+
+def waited_for(file: BinaryIO) -> bytes:
+    """
+    Return the next line. Ctrl-C ends the wait for it at once, which asyncio's own handler would only note.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return file.readline(LINE_BYTES_MAX + 1)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def batches(found: Iterator[Item], count_max: int) -> Iterator[list[Item]]:

@@ -97,7 +97,7 @@ def check(place: str | None, source: str | None, watch: float, form: Form) -> No
     """
     if source is None and (watch or (place is not None and is_address(place))):
         text, remedy = "what is fetched or watched is a source's answer", "Say which with --source."
-    elif source is not None and place is None and not source_of(source).urls:
+    elif source is not None and place is None and not has_own(source):
         text, remedy = f"{source} has no address of its own", "Give a file, - for stdin, or an address."
     elif watch and (watch < INTERVAL_S_MIN or form == "json" or place == STDIN):
         text, remedy = "--watch has no end", "Give at least 1 second, -o jsonl or text, and a file or an address."
@@ -109,6 +109,14 @@ def check(place: str | None, source: str | None, watch: float, form: Form) -> No
     else:
         return
     raise exits.Stopped(exits.USAGE, "USAGE", text, remedy)
+
+
+def has_own(name: str) -> bool:
+    """
+    Whether a source answers without being told where: at its own addresses, or by itself.
+    """
+    source = source_of(name)
+    return source.offline or bool(source.urls)
 
 
 async def take_in(omen: OmenClient, events: Iterable[RawSignalEvent], ways: Ways, output: Form) -> int:
