@@ -43,15 +43,22 @@ def omen(*arguments: str | Path, said: str = "", **environment: str) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def here(
-    patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str], *arguments: str | Path, **environment: str
-) -> Ended:
+@dataclass(frozen=True)
+class Here:
     """
-    Run the command inside the test's own process, which saves starting Python; what it prints is taken all the same.
+    Runs the command inside the test's own process, which saves starting Python; what it prints is taken all the same.
     """
-    for name, value in (tree_environment() | environment).items():
-        patch.setenv(name, value)
-    capture.readouterr()
-    code = run([str(each) for each in arguments])
-    out, err = capture.readouterr()
-    return Ended(code, out, err)
+
+    patch: pytest.MonkeyPatch
+    capture: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: str | Path, **environment: str) -> Ended:
+        """
+        Run one command line to its end.
+        """
+        for name, value in (tree_environment() | environment).items():
+            self.patch.setenv(name, value)
+        self.capture.readouterr()
+        code = run([str(each) for each in arguments])
+        out, err = self.capture.readouterr()
+        return Ended(code, out, err)

@@ -14,7 +14,7 @@ import pytest
 from omen_cli import exits
 from omen_cli.app import GROUPS, VERBS, run
 from omen_cli.contexts import Context, Contexts, write
-from tests.clients.command import here
+from tests.clients.command import Here
 
 QUAKE = Path(__file__).parent.parent / "omen_server/pipeline/fixtures/usgs/quake.json"
 ANSWERING: dict[str, Sequence[str]] = {  # verb → what follows it in a line that prints data
@@ -115,15 +115,14 @@ def test_every_verb_prints_json_that_parses(
     verb: str,
     words: dict[str, Any],
     servers: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    here: Here,
 ) -> None:
     """
     With -o json stdout is one JSON value, with -o jsonl one a line, whatever the exit code; so is an error on stderr.
     """
     for form in FORMS.get(verb, ("json", "jsonl")):
         line = (word.format(**words, form=form) for word in ANSWERING[verb])
-        ended = here(monkeypatch, capfd, *verb.split(), *line, "-o", form, **servers)
+        ended = here(*verb.split(), *line, "-o", form, **servers)
         values = [json.loads(each) for each in (ended.out or ended.err).splitlines()]
         # A conflict: in some order of the verbs the reconciler is paused by now.
         said = {exits.OK, exits.PROBLEM, exits.NOT_FOUND, exits.UNREACHABLE, exits.CONFLICT}
@@ -148,28 +147,24 @@ def digits(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
-def test_every_help_has_an_example(
-    verb: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_every_help_has_an_example(verb: str, here: Here) -> None:
     """
     `omen VERB --help` says what the verb does and shows it in use.
     """
-    ended = here(monkeypatch, capfd, *verb.split(), "--help")
+    ended = here(*verb.split(), "--help")
     assert ended.code == 0
     examples = " ".join(ended.out.split())
     assert f"Example: omen {verb}" in examples or (verb == "bench profile" and "omen bench --profile" in examples)
 
 
-def test_the_list_of_verbs_says_what_each_does(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_list_of_verbs_says_what_each_does(here: Here) -> None:
     """
     `omen` alone and `omen --help` name every verb with a sentence.
     """
     for group in ("", *GROUPS):
         verbs = {verb.removeprefix(group).split()[0] for verb in VERBS if verb.startswith(f"{group} ".lstrip())}
         for line in (group.split(), [*group.split(), "--help"]):
-            ended = here(monkeypatch, capfd, *line)
+            ended = here(*line)
             assert ended.code == 0
             for verb in verbs:
                 assert re.search(rf"│ {verb} +\w+ \w+", ended.out), verb

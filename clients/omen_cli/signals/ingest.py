@@ -10,11 +10,21 @@ from omen_cli.output import print_error, print_rows
 from omen_cli.progress import Bar
 from omen_cli.signals.example import EXAMPLE
 from omen_cli.signals.lines import STDIN, batches, items, signal_event
-from omen_client import CallError, Duplicate, Ingested, RiskCastClient
+from omen_client import (
+    CallError,
+    DeadlineExceeded,
+    Duplicate,
+    Exhausted,
+    Ingested,
+    NotAllowed,
+    RiskCastClient,
+    Unavailable,
+)
 from omen_rpc.rfc3339 import write_time
 
 COLUMNS = ("status", "signal_id", "ack_id", "processed_at", "request_id", "content_conflict")
 AT_ONCE_MAX = 100
+ABOUT_ALL = (Unavailable, DeadlineExceeded, NotAllowed, Exhausted)
 # Not the one that `emit --example` sends: OMEN adds to a signal, so that the bare one would be a conflict.
 UNEMITTED = EXAMPLE | {"signal_id": "OMEN-EXAMPLE0002"}
 
@@ -72,13 +82,11 @@ def arriving(value: Any) -> SignalEvent:
 
 async def all_at_once(riskcast: RiskCastClient, events: list[SignalEvent]) -> list[Ingested | Duplicate | CallError]:
     """
-    Send every signal with a call of its own, none waiting for another; raises when RiskCast is not to be reached.
+    Send every signal with a call of its own, none waiting for another; raises what is no answer to one signal alone.
     """
     found = await asyncio.gather(*(riskcast.ingest_alone(event) for event in events), return_exceptions=True)
     for each in found:
-        if isinstance(each, CallError) and each.reason:
-            continue  # The answer to one signal; what has no reason is about all of them.
-        if isinstance(each, BaseException):
+        if isinstance(each, ABOUT_ALL) or (isinstance(each, BaseException) and not isinstance(each, CallError)):
             raise each
     return [each for each in found if not isinstance(each, BaseException) or isinstance(each, CallError)]
 
