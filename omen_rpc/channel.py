@@ -18,7 +18,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from omen_rpc.errors import CallError, Exhausted
+from omen_rpc.errors import CallError, DeadlineExceeded, Exhausted, Unreachable
 from omen_rpc.metadata import API_KEY, REQUEST_ID, new_request_id
 from omen_rpc.status import from_rpc_error
 
@@ -29,6 +29,7 @@ ATTEMPTS_MAX = 5  # gRPC caps its own attempts at this as well.
 TIMEOUT_S = 30.0
 MESSAGE_BYTES_MAX = 4 << 20
 RECONNECT_MAX_MS = 5_000
+SERVER = "The server"
 
 
 class ConnectionRefused(Exception):
@@ -64,8 +65,10 @@ class Connection:
         tls: ClientFiles | None = None,
         timeout_s: float = TIMEOUT_S,
         attempts_max: int = ATTEMPTS_MAX,
+        server: str = SERVER,
     ) -> None:
         self.address = address
+        self._server = server
         self._timeout_s = timeout_s
         self._attempts_max = attempts_max
         self._key: tuple[tuple[str, str], ...] = ((API_KEY, api_key),) if api_key else ()
@@ -109,13 +112,14 @@ class Connection:
 
         The time covers every attempt. All attempts go under one request id.
         """
-        ends = monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
+        allowed_s = self._timeout_s if timeout_s is None else timeout_s
+        ends = monotonic() + allowed_s
         sent = self._metadata(metadata)
         for attempt in range(1, self._attempts_max + 1):
             try:
                 reply: Reply = await method(request, timeout=max(0.0, ends - monotonic()), metadata=sent)
             except grpc.aio.AioRpcError as raised:
-                error = from_rpc_error(raised)
+                error = self._told(raised, allowed_s)
                 wait_s = pause_s(error)
                 if wait_s is None or attempt == self._attempts_max or monotonic() + wait_s >= ends:
                     raise error from None
@@ -140,9 +144,27 @@ class Connection:
             async for reply in call:
                 yield reply
         except grpc.aio.AioRpcError as raised:
-            raise from_rpc_error(raised) from None
+            raise self._told(raised, timeout_s) from None
         finally:
             call.cancel()
+
+    def _told(self, raised: grpc.aio.AioRpcError, allowed_s: float | None) -> CallError:
+        """
+        Return the error the server sent. One without a reason is gRPC's own, in words made for its developers.
+        """
+        error = from_rpc_error(raised)
+        if error.reason:
+            return error
+        where = f"{self._server} at {self.address}"
+        match error.code:
+            case grpc.StatusCode.UNAVAILABLE:
+                return Unreachable(self._server, self.address, cause(error.message), retry_after_s=error.retry_after_s)
+            case grpc.StatusCode.DEADLINE_EXCEEDED:
+                within = "in time" if allowed_s is None else f"within {allowed_s:g} s"
+                return DeadlineExceeded("", error.code, f"{where} did not answer {within}.")
+            case grpc.StatusCode.UNIMPLEMENTED:
+                return CallError("", error.code, f"{where} does not have this call: {cause(error.message)}.")
+        return error
 
     def _metadata(self, given: Metadata) -> tuple[tuple[str, str], ...]:
         named = any(key == REQUEST_ID for key, _ in given)
@@ -160,6 +182,13 @@ class Connection:
         if self._credentials is None:
             return grpc.aio.insecure_channel(self.address, options=options)
         return grpc.aio.secure_channel(self.address, self._credentials, options=options)
+
+
+def cause(text: str) -> str:
+    """
+    Return the end of gRPC's own text, where the reason stands behind all that gRPC tried.
+    """
+    return text.rpartition(": ")[2].strip("[]. ") or "no answer"
 
 
 def pause_s(error: CallError) -> float | None:

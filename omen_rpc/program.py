@@ -4,21 +4,25 @@ How a server program starts and ends: settings, logs, event loop, exit code.
 
 import asyncio
 import gc
+import json
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import structlog
 
 from omen_rpc import logs
-from omen_rpc.address import AddressRefused
+from omen_rpc.address import AddressRefused, parse_address
+from omen_rpc.server import check_security
 from omen_rpc.server_info import own_version
-from omen_rpc.settings import Loaded, Program, Settings, SettingsRefused, load
+from omen_rpc.settings import Loaded, Program, Setting, Settings, SettingsRefused, load
 
 OK = 0
 USAGE = 2
 FAILED = 70
+CHECK = "--check-settings"
 
 # Of 64 calls in flight some 3,000 live; what is cyclic garbage waits for so many at most.
 GC_OBJECTS = 10_000
@@ -41,11 +45,15 @@ def start(
     whatever else keeps it from starting.
     """
     line = list(sys.argv[1:] if arguments is None else arguments)
+    checking = line[:1] == [CHECK]
     if line == ["--version"]:
         print(f"{program.name} {own_version()}")  # noqa: T201 - what was asked for
         return OK
     try:
-        own = loaded(program, model, line)
+        own = loaded(program, model, line[checking:])
+        if checking:
+            print(json.dumps([asdict(each) for each in checked(own)]))  # noqa: T201 - what was asked for
+            return OK
         logs.configure(program.table, level=own.settings.log_level, form=own.settings.log_format)
         settle_collector()
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -58,6 +66,14 @@ def start(
         structlog.get_logger().error("crashed", exc_info=True)
         return FAILED
     return OK
+
+
+def checked(own: Loaded[Settings]) -> list[Setting]:
+    """
+    Return the settings in force, secrets starred, when a server would start with them; else what it would refuse with.
+    """
+    check_security(own.settings, parse_address(own.settings.listen))
+    return own.shown()
 
 
 def loaded(program: Program, model: type[Settings], line: Sequence[str]) -> Loaded[Settings]:

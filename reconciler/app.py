@@ -11,7 +11,7 @@ import structlog
 
 from omen_client import CallError, OmenClient, RiskCastClient
 from omen_rpc.channel import ClientFiles, ConnectionRefused, read_key
-from omen_rpc.errors import Reason, fault
+from omen_rpc.errors import Reason, Unreachable, fault
 from omen_rpc.program import FAILED, StartFailed
 from omen_rpc.refusal import Translate
 from omen_rpc.server import Server
@@ -94,7 +94,7 @@ async def run_once(settings: ReconcilerSettings, target: Target, wish: Wish) -> 
         async with parts_of(settings) as parts:
             summary = await in_turn(parts.rounds, target, wish, console.tell, settings.lease_s)
     except CallError as error:
-        return told(error.message, UNREACHABLE if error.retryable else PROBLEM)
+        return told(error.message + hint(error), UNREACHABLE if error.retryable else PROBLEM)
     except StateError as error:
         return told(f"--state: {error}", UNREACHABLE if isinstance(error, StateUnavailable) else FAILED)
     return PROBLEM if summary.partial or summary.failed else 0
@@ -106,6 +106,15 @@ def told(text: str, code: int) -> int:
     """
     print(f"{PROGRAM.name}: {text}", file=sys.stderr)  # noqa: T201 - a command's own words
     return code
+
+
+def hint(error: CallError) -> str:
+    """
+    Return what to do about a server that is not there.
+    """
+    if not isinstance(error, Unreachable):
+        return ""
+    return f" Is it running? Start it, or name another with --{error.server.lower()}."
 
 
 async def in_turn(rounds: Rounds, target: Target, wish: Wish, tell: Tell, lease_s: float) -> Summary:

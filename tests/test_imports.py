@@ -38,6 +38,8 @@ LAZY = {
     ("omen_cli", "omen_server.records"),
     ("omen_cli", "omen_server.index"),  # `index rebuild` works offline, on the files and the database themselves
     ("omen_cli", "omen_server.pipeline"),
+    ("omen_cli", "omen_server.fetch"),  # `submit URL` asks a source as the poller does
+    ("omen_cli", "omen_server.poller"),
     ("omen_console", "omen_server.ledger"),
 }
 VERBS_OF_THEIR_OWN = (

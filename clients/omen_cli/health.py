@@ -18,7 +18,7 @@ UNREACHABLE = "UNREACHABLE"
 
 async def health(
     *names: Annotated[Name, Parameter(help="Which servers to ask; those that omen up runs by default.")],
-    servers: Servers = Servers(),  # noqa: B008 - frozen
+    servers: Servers | None = None,
     output: Output = "text",
 ) -> int:
     """
@@ -26,7 +26,8 @@ async def health(
 
     Example: omen health omen -o json
     """
-    answers = await asyncio.gather(*(ask(servers, name) for name in names or RUN_BY_UP))
+    at = servers or Servers()
+    answers = await asyncio.gather(*(ask(at, name) for name in names or RUN_BY_UP))
     rows = [row for answer in answers for row in answer]
     print_rows(output, rows, ["server", "address", "service", "status"])
     statuses = {row["status"] for row in rows}

@@ -34,6 +34,8 @@ class OmenClient(ServerClient):
     ``async with OmenClient("127.0.0.1:50051") as omen: …``
     """
 
+    SERVER = "OMEN"
+
     def __init__(
         self, address: str, *, api_key: str = "", tls: ClientFiles | None = None, timeout_s: float = TIMEOUT_S
     ) -> None:

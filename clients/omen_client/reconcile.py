@@ -15,6 +15,8 @@ class ReconcileClient(ServerClient):
     The reconciler, as a caller sees it. Every method may raise `CallError` or one of its subclasses.
     """
 
+    SERVER = "The reconciler"
+
     def __init__(
         self,
         address: str,

@@ -50,6 +50,8 @@ class RiskCastClient(ServerClient):
     RiskCast, as a caller sees it. A duplicate is an outcome and no error; everything else that goes wrong is.
     """
 
+    SERVER = "RiskCast"
+
     def __init__(
         self,
         address: str,
