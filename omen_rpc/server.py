@@ -70,7 +70,7 @@ class Server:
         self._services = {**services, INFO: self.info}
         self._health = Health([service.full_name for service in self._services])
         self._gate = Gate(limits(self.settings), key_ring(self.settings), rate(self.settings), translate or {})
-        self._web = Web(Address(web_host(self._address), self.settings.metrics_port), lambda: self._health.ready)
+        self._web = Web(Address(web_host(self._address), self.settings.metrics_port), lambda: self._health.ready, name)
         self._server: grpc.aio.Server | None = None
         self._told_to_stop = asyncio.Event()
         self._drained_by_s: float | None = None

@@ -45,6 +45,8 @@ UNREADABLE = left("The ledger cannot read it back")
 UNFORESEEN = left("OMEN failed while it was being pushed")
 CROWDED = left("Too many signals wait to be pushed again")
 
+SETTLED_OFFSET = metrics.LEDGER_OFFSET.labels("settled")
+
 log = structlog.get_logger()
 
 
@@ -244,7 +246,7 @@ class Emitter:
             self._outcomes.give_up(
                 UNREADABLE, lambda offset: offset <= self._read and not self._marks.is_pending(offset)
             )
-        metrics.PUSH_SETTLED_OFFSET.set(self._marks.offset)
+        SETTLED_OFFSET.set(self._marks.offset)
 
     def _step(self) -> bool:
         """
@@ -353,7 +355,7 @@ class Emitter:
             elif not waiting.done():
                 waiting.set_result(outcome)
             self._outcomes.put(item.offset, outcome)
-        metrics.PUSH_SETTLED_OFFSET.set(self._marks.offset)
+        SETTLED_OFFSET.set(self._marks.offset)
         self._tally.count([outcome for _, outcome in done], self._backlog())
         self._stirred.set()
 

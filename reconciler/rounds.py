@@ -60,6 +60,8 @@ class Rounds:
         self._turn = asyncio.Lock()
         self._lost = False
         self._paused = False
+        self._succeeded_at = now()
+        metrics.RECONCILE_LAST_SUCCESS_AGE_SECONDS.set_function(self._age_s)
 
     async def make(self, target: Target, wish: Wish, tell: Tell) -> pb.RunReconcileResponse.Summary:
         """
@@ -127,10 +129,14 @@ class Rounds:
                 Reason.ERROR_REASON_RECONCILE_PAUSED, f"Reconciling is paused: {reason}", metadata={"reason": reason}
             )
 
+    def _age_s(self) -> float:
+        return (self._now() - self._succeeded_at).total_seconds()
+
     async def _measure(self, summary: pb.RunReconcileResponse.Summary) -> None:
         metrics.RECONCILE_PARKED_SIGNALS.set(await self._parked.count())
         if not (summary.partial or summary.failed or self._stopping()):
-            metrics.RECONCILE_LAST_SUCCESS_TIMESTAMP.set(self._now().timestamp())
+            self._succeeded_at = self._now()
+            metrics.RECONCILE_LAST_SUCCESS_TIMESTAMP.set(self._succeeded_at.timestamp())
 
     @asynccontextmanager
     async def _leased(self) -> AsyncIterator[None]:

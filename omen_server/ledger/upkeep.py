@@ -53,6 +53,21 @@ async def run_lifecycle(ledger: Ledger, interval_s: float, stopping: asyncio.Eve
             level("lifecycle", partition=step.partition, action=str(step.action), detail=step.detail)
 
 
+async def measure(ledger: Ledger, interval_s: float, stopping: asyncio.Event) -> None:
+    """
+    Let the metrics know how large the ledger is, until *stopping*.
+    """
+    while True:
+        try:
+            _, size_bytes = await ledger.size()
+        except Exception:  # Whatever it is: whoever reads or appends is told, this one only looks.
+            log.exception("ledger_not_measured")
+        else:
+            metrics.LEDGER_SIZE_BYTES.set(size_bytes)
+        if await told_within(stopping, interval_s):
+            return
+
+
 async def watch_space(ledger: Ledger, interval_s: float, stopping: asyncio.Event, tell: Callable[[bool], None]) -> None:
     """
     Call *tell* with True when the disk is too full to append, and with False when there is room again.
