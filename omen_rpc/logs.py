@@ -24,6 +24,7 @@ ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | N
 
 VALUE_CHARS_MAX = 512
 FRAMES_MAX = 20
+OURS = frozenset({"omen_rpc", "omen_server", "omen_client", "riskcast_server", "reconciler"})
 LIBRARY_LINES = RateLimit(per_minute=120, burst=100)
 SECRET_NAMES = ("api_key", "apikey", "authorization", "password", "secret", "token")
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -142,6 +143,15 @@ def place_instead_of_text(_logger: object, _method: str, event: EventDict) -> Ev
     if causes:
         event["error_causes"] = causes
     return event
+
+
+def words(error: BaseException) -> str:
+    """
+    Return what an error of ours says of itself, or the system; of any other nothing, as its text may quote a caller.
+    """
+    if isinstance(error, OSError):
+        return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+    return str(error) if type(error).__module__.partition(".")[0] in OURS else ""
 
 
 def clean(_logger: object, _method: str, event: EventDict) -> EventDict:

@@ -18,7 +18,7 @@ from grpc import StatusCode
 
 from omen.v1 import signal_service_pb2 as pb
 from omen_client.riskcast import Duplicate, Ingested, RiskCastClient
-from omen_rpc import metrics
+from omen_rpc import logs, metrics
 from omen_rpc.errors import CallError
 from omen_server.backpressure import Backpressure
 from omen_server.breaker import Breaker, BreakerState
@@ -316,7 +316,7 @@ class Emitter:
         try:
             self._guard.called(permit, await delivery.deliver(list(unsettled.values())))
         except Exception as error:  # A bug must not leave callers waiting, nor hold back what is settled for ever.
-            log.exception("push_failed", text=str(error))
+            log.exception("push_failed", text=logs.words(error))
 
     def _call_ended(self, unsettled: dict[int, Committed], permit: int, call: asyncio.Task[None]) -> None:
         """
@@ -347,7 +347,7 @@ class Emitter:
         try:
             self._told(done)
         except Exception as error:  # Whoever listens to the hot path does not stop it.
-            log.exception("outcome_untold", text=str(error))
+            log.exception("outcome_untold", text=logs.words(error))
         for item, outcome in done:
             waiting = self._pushes.pop(item.offset, None)
             if waiting is None:

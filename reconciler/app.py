@@ -10,6 +10,7 @@ from typing import TypeAlias
 import structlog
 
 from omen_client import CallError, OmenClient, RiskCastClient
+from omen_rpc import logs
 from omen_rpc.channel import ClientFiles, ConnectionRefused, read_key
 from omen_rpc.errors import Reason, fault
 from omen_rpc.refusal import Translate
@@ -124,7 +125,7 @@ async def go_round(rounds: Rounds, settings: ReconcilerSettings) -> None:
         except CallError as error:
             log.warning("round_not_made", reason=error.reason or error.code.name, text=error.message)
         except Exception as error:  # Whatever it is: the next round computes all of it anew.
-            log.exception("round_failed", text=str(error))
+            log.exception("round_failed", text=logs.words(error))
         else:
             all_due_s = loop.time() + ALL_EVERY_S if everything else all_due_s
             if summary.replayed_count or summary.partial or summary.failed:

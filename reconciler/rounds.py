@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 import structlog
 
 from omen_client import OmenClient
-from omen_rpc import metrics
+from omen_rpc import logs, metrics
 from omen_rpc.errors import Reason, fault
 from reconcile.v1 import reconcile_service_pb2 as pb
 
@@ -165,7 +165,7 @@ class Rounds:
             try:
                 self._lost = await self._control.hold(self._owner, self._lease_s, self._now()) is None
             except Exception as error:  # noqa: BLE001 - the loop of a task: a lease that cannot be renewed is lost
-                log.warning("lease_not_renewed", text=str(error))
+                log.warning("lease_not_renewed", text=logs.words(error))
                 self._lost = True
 
 
