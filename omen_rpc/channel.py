@@ -18,8 +18,9 @@ from typing import Any, Self, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from omen_rpc import tracing
 from omen_rpc.errors import CallError, Exhausted
-from omen_rpc.metadata import API_KEY, REQUEST_ID, new_request_id
+from omen_rpc.metadata import API_KEY, REQUEST_ID, TRACE_PARENT, new_request_id
 from omen_rpc.status import from_rpc_error
 
 Reply = TypeVar("Reply", bound=Message)
@@ -146,7 +147,10 @@ class Connection:
 
     def _metadata(self, given: Metadata) -> tuple[tuple[str, str], ...]:
         named = any(key == REQUEST_ID for key, _ in given)
-        return (*self._key, *given, *(() if named else ((REQUEST_ID, new_request_id()),)))
+        own = () if named else ((REQUEST_ID, new_request_id()),)
+        if tracing.ACTIVE is not None and (trace_parent := tracing.here()):
+            own = (*own, (TRACE_PARENT, trace_parent))
+        return (*self._key, *given, *own)
 
     def _channel(self, own: Sequence[tuple[str, Any]]) -> grpc.aio.Channel:
         options = [

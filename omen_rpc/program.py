@@ -10,10 +10,10 @@ from typing import Any
 
 import structlog
 
-from omen_rpc import logs
+from omen_rpc import logs, tracing
 from omen_rpc.address import AddressRefused
 from omen_rpc.server_info import own_version
-from omen_rpc.settings import Loaded, Program, Settings, SettingsRefused, load
+from omen_rpc.settings import Loaded, Program, ServerSettings, Settings, SettingsRefused, load
 
 OK = 0
 USAGE = 2
@@ -42,7 +42,7 @@ def start(
         return OK
     try:
         own = loaded(program, model, line)
-        logs.configure(program.table, level=own.settings.log_level, form=own.settings.log_format)
+        observe(program, own.settings)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(run(own))
     except (SettingsRefused, AddressRefused, StartFailed) as error:
@@ -52,7 +52,21 @@ def start(
     except Exception:  # noqa: BLE001 - a bug's text may hold a secret, such as a database's URL; its place does not
         structlog.get_logger().error("crashed", exc_info=True)
         return FAILED
+    finally:
+        tracing.end()
     return OK
+
+
+def observe(program: Program, settings: ServerSettings) -> None:
+    """
+    Let the process tell of itself as its settings say: by lines, and by spans if they are wanted.
+    """
+    logs.configure(program.table, level=settings.log_level, form=settings.log_format)
+    if settings.traces == "otlp":
+        try:
+            tracing.begin(program.table)
+        except tracing.TracesUnavailable as error:
+            raise SettingsRefused(str(error)) from None
 
 
 def loaded(program: Program, model: type[Settings], line: Sequence[str]) -> Loaded[Settings]:

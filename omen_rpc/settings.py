@@ -88,6 +88,9 @@ class ServerSettings(BaseModel):
     )
     drain_timeout_s: float = Field(30.0, gt=0, le=600, description="How long calls may finish when stopping.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    traces: Literal["off", "otlp"] = Field(
+        "off", description="Where spans go; otlp needs the extra otel, the OTEL_EXPORTER_OTLP_… variables say the rest."
+    )
     log_format: Literal["auto", "json", "text"] = Field("auto", description="auto is text on a terminal, else JSON.")
 
     @property

@@ -18,7 +18,7 @@ from grpc import StatusCode
 
 from omen.v1 import signal_service_pb2 as pb
 from omen_client.riskcast import Duplicate, Ingested, RiskCastClient
-from omen_rpc import logs, metrics
+from omen_rpc import logs, metrics, tracing
 from omen_rpc.errors import CallError
 from omen_server.backpressure import Backpressure
 from omen_server.breaker import Breaker, BreakerState
@@ -335,7 +335,8 @@ class Emitter:
         Make one attempt. The request id is the same for every attempt: a duplicate's receipt tells who came first.
         """
         items = [IngestBatchItem(signal=item.event, request_id=request_id(item)) for item in signals]
-        answers = await self._riskcast.ingest_batch(items, origin=INGEST_ORIGIN_HOT_PATH, timeout_s=timeout_s)
+        with tracing.span("push", "client", links=(item.event.trace_parent for item in signals)):
+            answers = await self._riskcast.ingest_batch(items, origin=INGEST_ORIGIN_HOT_PATH, timeout_s=timeout_s)
         if len(answers) != len(items):
             raise CallError("", StatusCode.INTERNAL, f"{len(answers)} results for {len(items)} signals")
         return [answer if isinstance(answer, CallError) else acknowledged(answer) for answer in answers]
