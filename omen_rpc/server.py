@@ -19,6 +19,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from omen.v1 import server_info_service_pb2
 from omen_rpc import metrics
 from omen_rpc.address import Address, AddressRefused, check_free, parse_address
+from omen_rpc.certificate import CertificateUnreadable
 from omen_rpc.endpoint import endpoints, probes
 from omen_rpc.gate import Gate, Limits
 from omen_rpc.hangup import remember_starters
@@ -31,11 +32,12 @@ from omen_rpc.reflection import reflection
 from omen_rpc.refusal import Translate
 from omen_rpc.server_info import ServerInfo
 from omen_rpc.settings import Loaded, ServerSettings, SettingsRefused
-from omen_rpc.tls import CertificateUnreadable, ServerFiles, server_credentials
+from omen_rpc.tls import ServerFiles, server_credentials
 from omen_rpc.web import Web
 
 Answer = TypeVar("Answer")
 WATCHERS_TOLD_S = 1.0
+CERTIFICATES = {"tls_cert": "server", "tls_client_ca": "client_ca", "tls_client_cert": "client", "tls_ca": "ca"}
 INFO = server_info_service_pb2.DESCRIPTOR.services_by_name["ServerInfoService"]
 
 log = structlog.get_logger()
@@ -90,6 +92,7 @@ class Server:
         for service, servicer in self._services.items():
             self.host(service, servicer)
         self.info.services = [service.full_name for service in described]
+        watch_certificates(self.settings)
         self._watch_signals()
         remember_starters(asyncio.get_running_loop())
         self.address = await self._bind()
@@ -253,6 +256,17 @@ def check_security(settings: ServerSettings, address: Address) -> ServerFiles | 
     if settings.tls_cert is None or settings.tls_key is None:
         return None
     return ServerFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+
+
+def watch_certificates(settings: ServerSettings) -> None:
+    """
+    Let the metrics tell when the certificates run out that the server and its own calls use.
+    """
+    files = {kind: getattr(settings, name, None) for name, kind in CERTIFICATES.items()}
+    if used := {kind: path for kind, path in files.items() if path is not None}:
+        from omen_rpc import expiry  # noqa: PLC0415 - takes a while to import, and plain text needs none of it
+
+        expiry.watch(used)
 
 
 def key_ring(settings: ServerSettings) -> KeyRing:

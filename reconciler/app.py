@@ -11,7 +11,7 @@ import structlog
 
 from omen_client import CallError, OmenClient, RiskCastClient
 from omen_rpc import logs
-from omen_rpc.channel import ClientFiles, ConnectionRefused, read_key
+from omen_rpc.channel import ClientFiles, ConnectionRefused
 from omen_rpc.errors import Reason, fault
 from omen_rpc.refusal import Translate
 from omen_rpc.server import Server
@@ -171,8 +171,8 @@ def clients(settings: ReconcilerSettings) -> tuple[OmenClient, RiskCastClient]:
     tls = ClientFiles(settings.tls_ca, settings.tls_client_cert, settings.tls_client_key) if secure else None
     try:
         return (
-            OmenClient(settings.omen, api_key=read_key(settings.omen_api_key_file), tls=tls),
-            RiskCastClient(settings.riskcast, api_key=read_key(settings.riskcast_api_key_file), tls=tls),
+            OmenClient(settings.omen, api_key=settings.omen_api_key_file or "", tls=tls),
+            RiskCastClient(settings.riskcast, api_key=settings.riskcast_api_key_file or "", tls=tls),
         )
     except ConnectionRefused as error:
         raise SettingsRefused(str(error)) from None

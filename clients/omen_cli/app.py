@@ -58,6 +58,8 @@ VERBS = {  # verb → where it is; the order is the order of the help; two words
     "ledger backup": "omen_cli.ledger.backup:backup",
     "ledger restore": "omen_cli.ledger.backup:restore",
     "index rebuild": "omen_cli.index.rebuild:rebuild",
+    "tls init": "omen_cli.tls:init",
+    "tls renew": "omen_cli.tls:renew",
     "bench ledger": "omen_cli.bench.ledger:ledger",
     "bench ingest": "omen_cli.bench.ingest:ingest",
     "bench emit": "omen_cli.bench.emit:emit",
@@ -72,6 +74,7 @@ GROUPS = {  # group → what its verbs have in common
     "reconcile": "See and steer what brings RiskCast the signals it lacks.",
     "ledger": "Check and read, copy and mend a ledger's directory, offline or beside a running server.",
     "index": "Look after the signal index, which is a projection of the ledger.",
+    "tls": "Make certificates for servers and their callers, and renew them.",
     "bench": "Measure how fast it is, with the machine and the settings beside the figures.",
 }
 

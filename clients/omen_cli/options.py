@@ -49,7 +49,7 @@ class Servers:
         return Connection(
             self.address(server),
             api_key=read_key(self.api_key_file),
-            tls=self._files(),
+            tls=self.files(),
             timeout_s=self.timeout_s,
             attempts_max=attempts_max,
         )
@@ -59,15 +59,18 @@ class Servers:
         Return a client of OMEN.
         """
         key = read_key(self.api_key_file)
-        return OmenClient(self.omen, api_key=key, tls=self._files(), timeout_s=self.timeout_s)
+        return OmenClient(self.omen, api_key=key, tls=self.files(), timeout_s=self.timeout_s)
 
     def reconcile_client(self) -> ReconcileClient:
         """
         Return a client of the reconciler.
         """
         key = read_key(self.api_key_file)
-        return ReconcileClient(self.reconciler, api_key=key, tls=self._files(), timeout_s=self.timeout_s)
+        return ReconcileClient(self.reconciler, api_key=key, tls=self.files(), timeout_s=self.timeout_s)
 
-    def _files(self) -> ClientFiles | None:
+    def files(self) -> ClientFiles | None:
+        """
+        Return the certificates to use; None for plain text.
+        """
         secure = self.tls_ca is not None or self.tls_client_cert is not None
         return ClientFiles(self.tls_ca, self.tls_client_cert, self.tls_client_key) if secure else None

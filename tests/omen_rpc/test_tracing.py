@@ -103,7 +103,7 @@ async def test_a_call_is_a_span_in_its_callers_trace(exporter: InMemorySpanExpor
     async def get(_request: Any, _context: Any) -> GetSignalResponse:
         seen.append(CURRENT.get().trace_parent)
         async with Connection("unix:/nowhere") as connection:
-            seen.append(dict(connection._metadata(()))["traceparent"])
+            seen.append(dict(connection._named(()))["traceparent"])
         if len(seen) > 2:
             raise fault(Reason.ERROR_REASON_NOT_IMPLEMENTED, metadata={"method": "x"})
         return GetSignalResponse()
