@@ -27,12 +27,13 @@ from omen_rpc.health import SERVICE as HEALTH
 from omen_rpc.health import Health
 from omen_rpc.keys import KeyRing, KeysUnreadable
 from omen_rpc.metadata import METADATA_BYTES_MAX
+from omen_rpc.precautions import check_security
 from omen_rpc.rate import RateLimit
 from omen_rpc.reflection import reflection
 from omen_rpc.refusal import Translate
 from omen_rpc.server_info import ServerInfo
 from omen_rpc.settings import Loaded, ServerSettings, SettingsRefused
-from omen_rpc.tls import ServerFiles, server_credentials
+from omen_rpc.tls import server_credentials
 from omen_rpc.web import Web
 
 Answer = TypeVar("Answer")
@@ -234,28 +235,6 @@ class Server:
             os._exit(128 + number)
         log.info("signal", signal=number.name)
         self._told_to_stop.set()
-
-
-def check_security(settings: ServerSettings, address: Address) -> ServerFiles | None:
-    """
-    Return the certificate's files, None for plain text; SettingsRefused when that would be careless.
-    """
-    if (settings.tls_cert is None) != (settings.tls_key is None):
-        raise SettingsRefused("--tls-cert and --tls-key belong together: give both, or neither.")
-    if settings.tls_client_ca is not None and settings.tls_cert is None:
-        raise SettingsRefused(
-            "--tls-client-ca needs --tls-cert and --tls-key: callers show certificates over TLS only."
-        )
-    if settings.tls_cert is None and not address.is_loopback and not settings.insecure:
-        raise SettingsRefused(
-            f"{address} is not loopback, and there is no TLS. Add --tls-cert FILE --tls-key FILE, "
-            f"or --insecure if the network is your own."
-        )
-    if settings.env == "production" and settings.api_keys is None and settings.api_keys_file is None:
-        raise SettingsRefused("production wants API keys. Add --api-keys-file FILE, or set OMEN_SECURITY_API_KEYS.")
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    return ServerFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
 
 
 def watch_certificates(settings: ServerSettings) -> None:

@@ -41,7 +41,7 @@ class ServerSettings(BaseModel):
     metrics_port: int = Field(9051, ge=0, le=65535, description="Port of /metrics, /livez and /readyz; 0 picks one.")
     env: Literal["development", "production"] = Field(
         "development",
-        description="production refuses to start without keys, waits for load balancers, hides reflection.",
+        description="production refuses what is unsafe, waits for load balancers, hides reflection.",
         json_schema_extra={"variables": ["OMEN_ENV"]},
     )
     insecure: bool = Field(default=False, description="Serve without TLS on an address that is not loopback.")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from omen_rpc import tracing
 from omen_rpc.address import AddressRefused
 from omen_rpc.fields import is_partition
+from omen_rpc.precautions import check_calling
 from omen_rpc.program import FAILED, USAGE, StartFailed, loaded, loop_factory, observe, start
 from omen_rpc.settings import SettingsRefused
 from reconciler.app import run_once, serve
@@ -35,6 +36,7 @@ def one_round(arguments: Sequence[str]) -> int:
     try:
         own = loaded(PROGRAM, ReconcilerSettings, rest)
         observe(PROGRAM, own.settings)
+        check_calling(own.settings)
         settings = own.settings
         days = 0 if chosen.all or chosen.partition else chosen.since_days or settings.since_days
         wish = Wish(

@@ -57,6 +57,8 @@ ANSWERING: dict[str, Sequence[str]] = {  # verb → what follows it in a line th
     "ledger backup": ("{ledger}", "{new}"),
     "ledger restore": ("{backup}", "{new}"),
     "index rebuild": ("--data-dir", "{ledger}"),
+    "tls init": ("{new}",),
+    "tls renew": ("{new}",),
     "bench ledger": ("--seconds", "0.5", "--dir", "{ledger}"),
     **{f"bench {each}": ("--seconds", "0.5", "--dir", "{ledger}") for each in ("ingest", "emit", "e2e", "stream")},
     "version": (),
