@@ -100,14 +100,15 @@ def series() -> Iterator[str]:
     Yield every series a server exposes.
     """
     yield from ("# Metrics", "", NOTE, "")
-    yield "Every server exposes these at `/metrics` on its metrics port, beside those of the Python process."
-    yield from ("", "| series | type | labels | what it counts |", "|---|---|---|---|")
+    yield "A server exposes these at `/metrics` on its metrics port, beside those of the Python process."
+    yield from ("", "| series | type | labels | server | what it counts |", "|---|---|---|---|---|")
     for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase):
             described = next(iter(metric.describe()))
             name = described.name + ("_total" if described.type == "counter" else "")
             labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001 - it has no public name
-            yield f"| `{name}` | {described.type} | {labels} | {described.documentation} |"
+            server = metrics.server_of(described.name)
+            yield f"| `{name}` | {described.type} | {labels} | {server} | {described.documentation} |"
 
 
 def commands() -> Iterator[str]:

@@ -19,7 +19,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from omen_rpc import metrics
+from omen_rpc import metrics, tracing
 from omen_rpc.call import CURRENT, Call
 from omen_rpc.contract import CODES
 from omen_rpc.endpoint import Endpoint
@@ -152,6 +152,8 @@ class Gate(grpc.GenericRpcHandler):
         """
         call = enter(endpoint.path, context)
         code = grpc.StatusCode.OK.name
+        if tracing.ACTIVE is not None and endpoint.scope and not endpoint.streams_replies:
+            run = partial(traced, run)
         try:
             reply = await run(endpoint, context, call)
             tell_request_id(context, call)
@@ -311,6 +313,17 @@ def enter(path: str, context: Context) -> Call:
     CURRENT.set(call)
     context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
     return call
+
+
+async def traced(
+    run: Callable[[Endpoint, Context, Call], Awaitable[Any]], endpoint: Endpoint, context: Context, call: Call
+) -> Any:
+    """
+    Answer a call within a span, whose context the call has from then on: what it keeps and tells leads here.
+    """
+    with tracing.span(endpoint.path[1:], "server", parent=call.trace_parent):
+        call.trace_parent = tracing.here(call.trace_parent)
+        return await run(endpoint, context, call)
 
 
 def tell_request_id(context: Context, call: Call) -> None:

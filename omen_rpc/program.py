@@ -13,11 +13,11 @@ from typing import Any
 
 import structlog
 
-from omen_rpc import logs
+from omen_rpc import logs, tracing
 from omen_rpc.address import AddressRefused, parse_address
-from omen_rpc.server import check_security
+from omen_rpc.precautions import check_security
 from omen_rpc.server_info import own_version
-from omen_rpc.settings import Loaded, Program, Setting, Settings, SettingsRefused, load
+from omen_rpc.settings import Loaded, Program, ServerSettings, Setting, Settings, SettingsRefused, load
 
 OK = 0
 USAGE = 2
@@ -54,7 +54,7 @@ def start(
         if checking:
             print(json.dumps([asdict(each) for each in checked(own)]))  # noqa: T201 - what was asked for
             return OK
-        logs.configure(program.table, level=own.settings.log_level, form=own.settings.log_format)
+        observe(program, own.settings)
         settle_collector()
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(run(own))
@@ -65,6 +65,8 @@ def start(
     except Exception:  # noqa: BLE001 - a bug's text may hold a secret, such as a database's URL; its place does not
         structlog.get_logger().error("crashed", exc_info=True)
         return FAILED
+    finally:
+        tracing.end()
     return OK
 
 
@@ -74,6 +76,18 @@ def checked(own: Loaded[Settings]) -> list[Setting]:
     """
     check_security(own.settings, parse_address(own.settings.listen))
     return own.shown()
+
+
+def observe(program: Program, settings: ServerSettings) -> None:
+    """
+    Let the process tell of itself as its settings say: by lines, and by spans if they are wanted.
+    """
+    logs.configure(program.table, level=settings.log_level, form=settings.log_format)
+    if settings.traces == "otlp":
+        try:
+            tracing.begin(program.table)
+        except tracing.TracesUnavailable as error:
+            raise SettingsRefused(str(error)) from None
 
 
 def loaded(program: Program, model: type[Settings], line: Sequence[str]) -> Loaded[Settings]:

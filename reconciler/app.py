@@ -10,7 +10,8 @@ from typing import TypeAlias
 import structlog
 
 from omen_client import CallError, OmenClient, RiskCastClient
-from omen_rpc.channel import ClientFiles, ConnectionRefused, read_key
+from omen_rpc import logs
+from omen_rpc.channel import ClientFiles, ConnectionRefused
 from omen_rpc.errors import Reason, Unreachable, fault
 from omen_rpc.program import FAILED, StartFailed
 from omen_rpc.refusal import Translate
@@ -151,7 +152,7 @@ async def go_round(rounds: Rounds, settings: ReconcilerSettings) -> None:
         except StateUnavailable as error:
             log.warning("round_not_made", reason="STORE_UNAVAILABLE", text=str(error))
         except Exception as error:  # Whatever it is: the next round computes all of it anew.
-            log.exception("round_failed", text=str(error))
+            log.exception("round_failed", text=logs.words(error))
         else:
             all_due_s = loop.time() + ALL_EVERY_S if everything else all_due_s
             if summary.replayed_count or summary.partial or summary.failed:
@@ -201,8 +202,8 @@ def clients(settings: ReconcilerSettings) -> tuple[OmenClient, RiskCastClient]:
     tls = ClientFiles(settings.tls_ca, settings.tls_client_cert, settings.tls_client_key) if secure else None
     try:
         return (
-            OmenClient(settings.omen, api_key=read_key(settings.omen_api_key_file), tls=tls),
-            RiskCastClient(settings.riskcast, api_key=read_key(settings.riskcast_api_key_file), tls=tls),
+            OmenClient(settings.omen, api_key=settings.omen_api_key_file or "", tls=tls),
+            RiskCastClient(settings.riskcast, api_key=settings.riskcast_api_key_file or "", tls=tls),
         )
     except ConnectionRefused as error:
         raise SettingsRefused(str(error)) from None

@@ -10,7 +10,7 @@ import prometheus_client
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from omen.v1.signal_pb2 import SignalEvent
-from omen_rpc import metrics
+from omen_rpc import metrics, tracing
 from omen_rpc.call import CURRENT
 from omen_rpc.errors import CallError, Reason, Violation, fault, invalid_fields, item_error
 from omen_rpc.metadata import ACK_ID, IDEMPOTENCY_KEY, first
@@ -98,7 +98,8 @@ class Ingest(IngestServiceServicer):
         A digest that OMEN sent is believed for a signal that is new. For one that is known it is computed again, so
         that other content under a borrowed digest is a conflict all the same.
         """
-        receipts = await self._signals.put(arrivals)
+        with tracing.span("ingest", links=(each.event.trace_parent for each in arrivals)):
+            receipts = await self._signals.put(arrivals)
         doubted: dict[int, Arrival] = {}
         for at, (arrival, receipt) in enumerate(zip(arrivals, receipts, strict=True)):
             if (

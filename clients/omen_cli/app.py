@@ -71,6 +71,8 @@ VERBS = {  # verb → where it is; the order is the order of the help; two words
     "ledger backup": "omen_cli.ledger.backup:backup",
     "ledger restore": "omen_cli.ledger.backup:restore",
     "index rebuild": "omen_cli.index.rebuild:rebuild",
+    "tls init": "omen_cli.tls:init",
+    "tls renew": "omen_cli.tls:renew",
     "bench ledger": "omen_cli.bench.ledger:ledger",
     "bench ingest": "omen_cli.bench.ingest:ingest",
     "bench emit": "omen_cli.bench.emit:emit",
@@ -100,6 +102,7 @@ GROUPS = {  # group → what its verbs have in common
     "proto": "The contract, for tools.",
     "config": "Look at servers' settings: those in force, and those a server would start with.",
     "context": "Keep addresses, keys and certificates under names, and choose among them.",
+    "tls": "Make certificates for servers and their callers, and renew them.",
     "bench": "Measure how fast it is, with the machine and the settings beside the figures.",
 }
 

@@ -14,7 +14,7 @@ from omen_client.omen import OmenClient
 from omen_client.reconcile import ReconcileClient
 from omen_client.riskcast import RiskCastClient
 from omen_client.server import ServerClient
-from omen_rpc.channel import ClientFiles, Connection, read_key
+from omen_rpc.channel import ClientFiles, Connection
 
 OMEN = "127.0.0.1:50051"
 RISKCAST = "127.0.0.1:50052"
@@ -109,11 +109,11 @@ class Servers:
         """
         return ReconcileClient(self.reconciler, api_key=self.key(), tls=self.files(), timeout_s=self.timeout_s)
 
-    def key(self) -> str:
+    def key(self) -> str | Path:
         """
-        Return the API key; empty when there is none.
+        Return the API key, or the file it lies in, which may change meanwhile; empty when there is none.
         """
-        return self.api_key or read_key(self.api_key_file)
+        return self.api_key or self.api_key_file or ""
 
     def files(self) -> ClientFiles | None:
         """

@@ -1,6 +1,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 from omen.v1 import ledger_service_pb2 as pb
@@ -37,7 +38,7 @@ class OmenClient(ServerClient):
     SERVER = "OMEN"
 
     def __init__(
-        self, address: str, *, api_key: str = "", tls: ClientFiles | None = None, timeout_s: float = TIMEOUT_S
+        self, address: str, *, api_key: str | Path = "", tls: ClientFiles | None = None, timeout_s: float = TIMEOUT_S
     ) -> None:
         super().__init__(address, api_key=api_key, tls=tls, timeout_s=timeout_s)
         self._ledger = LedgerServiceStub(self.connection.calls)

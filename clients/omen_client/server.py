@@ -1,3 +1,4 @@
+from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
@@ -20,7 +21,7 @@ class ServerClient:
         self,
         address: str,
         *,
-        api_key: str = "",
+        api_key: str | Path = "",
         tls: ClientFiles | None = None,
         timeout_s: float = TIMEOUT_S,
         attempts_max: int = ATTEMPTS_MAX,

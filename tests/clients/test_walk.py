@@ -56,6 +56,8 @@ ANSWERING: dict[str, Sequence[str]] = {  # verb → what follows it in a line th
     "ledger backup": ("{ledger}", "{new}.{form}"),
     "ledger restore": ("{backup}", "{new}.{form}"),
     "index rebuild": ("--data-dir", "{ledger}"),
+    "tls init": ("{new}.{form}",),
+    "tls renew": ("{new}.{form}",),
     "bench ledger": ("--seconds", "0.5", "--dir", "{ledger}"),
     **{f"bench {each}": ("--seconds", "0.5", "--dir", "{ledger}") for each in ("ingest", "emit", "e2e", "stream")},
     "bench reconcile": ("--positions", "2000", "--dir", "{ledger}"),
