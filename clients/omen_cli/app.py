@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 from cyclopts import App, CycloptsError
@@ -23,6 +24,9 @@ from omen_rpc.server_info import own_version
 
 VERBS = {  # verb → where it is; the order is the order of the help; two words: a verb of a group
     "up": "omen_cli.up:up",
+    "demo": "omen_cli.demo.demo:demo",
+    "demo seed": "omen_cli.demo.seed:seed",
+    "demo reset": "omen_cli.demo.seed:reset",
     "submit": "omen_cli.signals.submit:submit",
     "emit": "omen_cli.signals.emit:emit",
     "signals": "omen_cli.signals.looking:signals",
@@ -68,6 +72,7 @@ VERBS = {  # verb → where it is; the order is the order of the help; two words
 }
 
 GROUPS = {  # group → what its verbs have in common
+    "demo": "Try every promise on servers of its own; or load demonstration data.",
     "dead-letters": "See what could not be finished, and try it again.",
     "reconcile": "See and steer what brings RiskCast the signals it lacks.",
     "ledger": "Check and read, copy and mend a ledger's directory, offline or beside a running server.",
@@ -92,6 +97,10 @@ def application(arguments: Sequence[str] = ()) -> App:
     groups = {name: _app(name, summary) for name, summary in GROUPS.items()}
     listed = _listed(arguments)
     for verb, place in VERBS.items():
+        if verb in GROUPS:
+            if [*arguments[:1]] == [verb]:  # A group that is a verb by itself.
+                groups[verb].default(_imported(place))
+            continue
         group, _, name = verb.rpartition(" ")
         if group and group not in app:
             app.command(groups[group])
@@ -100,6 +109,11 @@ def application(arguments: Sequence[str] = ()) -> App:
         if group == listed:
             _ = holder[name].help  # Imports it; a list of verbs without what they do would be no help.
     return app
+
+
+def _imported(place: str) -> Callable[..., Any]:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)  # type: ignore[no-any-return]
 
 
 def _app(name: str, summary: str) -> App:

@@ -120,8 +120,7 @@ class Show:
 
 def _in_words(number: int, row: dict[str, Any]) -> str:
     mark = "✓" if row["held"] else "✗"
-    told = " · ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in row["seen"].items())
-    measured = " · ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in row["measured"].items())
+    told, measured = _listed(row["seen"]), _listed(row["measured"])
     lines = [f"\n{number:>2} {mark} {row['claim']}: {row['says']}"]
     for text in (*row["notes"], f"seen: {told}" if told else "", f"this time: {measured}"):
         lines += textwrap.wrap(text, WIDTH, initial_indent="     ", subsequent_indent="       ")
@@ -131,9 +130,15 @@ def _in_words(number: int, row: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _listed(found: dict[str, Any]) -> str:
+    # A name that begins with _ is a file's.
+    names = {name: name if name.startswith("_") else name.replace("_", " ") for name in found}
+    return " · ".join(f"{names[name]} {_shown(value)}" for name, value in found.items())
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(map(_shown, value))
+        return ", ".join(map(_shown, value)) or "none"
     return f"{value:,}" if isinstance(value, int) and abs(value) < 1 << 31 else str(value)

@@ -5,9 +5,16 @@ from cyclopts import Parameter
 
 from omen_cli import exits
 from omen_cli.demo.claims import Broken, Show
+from omen_cli.demo.crash_tail import crash_tail
+from omen_cli.demo.dedupe import dedupe
+from omen_cli.demo.ledger_first import ledger_first
+from omen_cli.demo.metadata import metadata
 from omen_cli.demo.place import made, remove
+from omen_cli.demo.reconciling import reconcile
 from omen_cli.demo.stage import stage
+from omen_cli.demo.story import STORY
 from omen_cli.demo.world import running
+from omen_cli.bench import servers
 from omen_cli.options import Output
 from omen_cli.output import print_error, print_one, say
 
@@ -18,10 +25,12 @@ HEADLINE = "OMEN: Two-path signal intelligence — ledger first, then live."
 async def demo(
     *,
     seed: Annotated[int, Parameter(help="Which signals: the same number, the same ids and counts.")] = 1,
+    only: Annotated[Proof | None, Parameter(help="One proof, and nothing else.")] = None,
     data_dir: Annotated[str, Parameter(help="A directory to work in, new or of an earlier demo; temp makes one.")] = (
         "temp"
     ),
     keep: Annotated[bool, Parameter(negative="", help="Leave the directory behind, to look at it.")] = False,
+    story: Annotated[bool, Parameter(negative="", help="Print the words that go with it, for a stage.")] = False,
     output: Output = "text",
 ) -> int:
     """
@@ -31,18 +40,45 @@ async def demo(
 
     Example: omen demo --only dedupe -o json
     """
+    if story:
+        print(STORY) if output == "text" else print_one(output, {"story": STORY})
+        return exits.OK
     place = made(data_dir, {"kind": "run", "seed": seed})
     show = Show(output)
     show.headline(HEADLINE, f"What follows runs here and now, in {place}, with servers of its own.")
     broken: Broken | None = None
     try:
-        async with running(place) as world:
-            await stage(world, show, seed)
+        await played(place, show, seed, only)
     except Broken as error:
         broken = error
     if output == "json":
         print_one("json", {"held": broken is None, "seed": seed, "steps": show.rows})
     return ended(output, place, broken, keep=keep)
+
+
+async def played(place: Path, show: Show, seed: int, only: Proof | None) -> None:
+    """
+    Play the stage script and the proofs it does not hold already, or one proof; Broken at the first untrue claim.
+    """
+    match only:
+        case None:
+            async with running(place) as world:
+                await stage(world, show, seed)
+                await dedupe(world.riskcast_address, show, seed)
+            await crash_tail(place, show)
+            await ledger_first(place, show, seed)
+            await metadata(place, show)
+        case "crash-tail":
+            await crash_tail(place, show)
+        case "dedupe":
+            async with servers.serving(servers.riskcast(place)) as address:
+                await dedupe(address, show, seed)
+        case "reconcile":
+            await reconcile(place, show)
+        case "ledger-first":
+            await ledger_first(place, show, seed)
+        case "metadata":
+            await metadata(place, show)
 
 
 def ended(form: str, place: Path, broken: Broken | None, *, keep: bool) -> int:
