@@ -19,7 +19,7 @@ help: ## List the verbs.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-up: .venv/.installed ## Run OMEN and RiskCast on loopback, durable, until Ctrl-C.
+up: .venv/.installed ## Run OMEN, RiskCast and the reconciler on loopback, durable, until Ctrl-C.
 	@omen up $(ARGS)
 
 test: .venv/.installed ## Run the whole suite.

@@ -70,12 +70,13 @@ async def serve(loaded: Loaded[ReconcilerSettings]) -> None:
             rate=parts.rate,
             settings=settings,
         )
-        going = asyncio.create_task(go_round(parts.rounds, settings))
+        going = [asyncio.create_task(go_round(parts.rounds, settings))] if settings.interval else []
         try:
             await server.run(parts.state.engine)
         finally:
-            going.cancel()
-            await asyncio.gather(going, return_exceptions=True)
+            for each in going:
+                each.cancel()
+            await asyncio.gather(*going, return_exceptions=True)
 
 
 async def run_once(settings: ReconcilerSettings, target: Target, wish: Wish) -> int:

@@ -24,6 +24,9 @@ from omen_rpc.server_info import own_version
 
 VERBS = {  # verb → where it is; the order is the order of the help; two words: a verb of a group
     "up": "omen_cli.up:up",
+    "down": "omen_cli.down:down",
+    "kill": "omen_cli.down:kill",
+    "start": "omen_cli.down:start",
     "demo": "omen_cli.demo.demo:demo",
     "demo seed": "omen_cli.demo.seed:seed",
     "demo reset": "omen_cli.demo.seed:reset",
@@ -98,8 +101,7 @@ def application(arguments: Sequence[str] = ()) -> App:
     listed = _listed(arguments)
     for verb, place in VERBS.items():
         if verb in GROUPS:
-            if [*arguments[:1]] == [verb]:  # A group that is a verb by itself.
-                groups[verb].default(_imported(place))
+            _give_default(groups[verb], place, arguments)
             continue
         group, _, name = verb.rpartition(" ")
         if group and group not in app:
@@ -111,9 +113,14 @@ def application(arguments: Sequence[str] = ()) -> App:
     return app
 
 
-def _imported(place: str) -> Callable[..., Any]:
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)  # type: ignore[no-any-return]
+def _give_default(group: App, place: str, arguments: Sequence[str]) -> None:
+    """
+    Let a group be a verb as well, imported when the command line begins with it; its own help is the verb's then.
+    """
+    if [*arguments[:1]] == [*group.name]:
+        module, _, name = place.partition(":")
+        group.default(getattr(import_module(module), name))
+        group.help = None
 
 
 def _app(name: str, summary: str) -> App:

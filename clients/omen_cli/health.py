@@ -12,7 +12,7 @@ from omen_rpc.errors import CallError
 from omen_rpc.health import HealthListResponse
 
 Name = Literal["omen", "riskcast", "reconciler"]
-RUN_BY_UP: tuple[Name, ...] = ("omen", "riskcast")
+RUN_BY_UP: tuple[Name, ...] = ("omen", "riskcast", "reconciler")
 UNREACHABLE = "UNREACHABLE"
 
 

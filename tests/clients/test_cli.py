@@ -1,14 +1,10 @@
 import asyncio
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -59,6 +55,9 @@ ANSWERING: dict[str, Sequence[str]] = {  # verb → what follows it in a line th
     "index rebuild": ("--data-dir", "{ledger}"),
     "bench ledger": ("--seconds", "0.5", "--dir", "{ledger}"),
     **{f"bench {each}": ("--seconds", "0.5", "--dir", "{ledger}") for each in ("ingest", "emit", "e2e", "stream")},
+    "down": ("--data-dir", "{new}"),
+    "kill": ("riskcast", "--data-dir", "{new}"),
+    "start": ("riskcast", "--data-dir", "{new}"),
     "version": (),
 }
 
@@ -251,94 +250,3 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
     )
     assert done.stdout.startswith("REASON")
     assert done.stderr == ""
-
-
-@dataclass
-class Up:
-    """
-    A running `omen up` and what it said when it was ready.
-    """
-
-    process: asyncio.subprocess.Process
-    ready: dict[str, Any]
-
-    async def stop(self, number: signal.Signals) -> tuple[int, str]:
-        """
-        End it and return its exit code and what it said on stderr.
-        """
-        self.process.send_signal(number)
-        async with asyncio.timeout(30):
-            _, err = await self.process.communicate()
-        return self.process.returncode or 0, err.decode()
-
-
-async def up(directory: Path, *arguments: str) -> Up:
-    """
-    Start `omen up` and wait for its line.
-    """
-    process = await asyncio.create_subprocess_exec(
-        OMEN,
-        "up",
-        "-o",
-        "json",
-        "--data-dir",
-        str(directory / "data"),
-        *arguments,
-        env=tree_environment(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    async with asyncio.timeout(30):
-        line = await process.stdout.readline()
-    assert line, (await process.communicate())[1].decode()
-    return Up(process, json.loads(line))
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_up_runs_both_servers_and_stops_them(tmp_path: Path, number: signal.Signals) -> None:
-    """
-    One line of JSON when both serve; Ctrl-C and SIGTERM drain both and end with 0.
-    """
-    running_up = await up(tmp_path, "--port", "0", "--metrics-port", "0")
-    addresses = ("--omen", running_up.ready["omen"]["address"], "--riskcast", running_up.ready["riskcast"]["address"])
-    health = await asyncio.to_thread(omen, "health", *addresses)
-    assert health.code == 0, health
-    code, said = await running_up.stop(number)
-    assert code == 0
-    assert "the data is kept" in said
-    for name in ("omen", "riskcast"):
-        with pytest.raises(ProcessLookupError):
-            os.kill(running_up.ready[name]["pid"], 0)
-
-
-async def test_up_starts_a_server_that_died_again(tmp_path: Path) -> None:
-    """
-    A killed server comes back at the same address, and the user is told.
-    """
-    running_up = await up(tmp_path, "--port", "0", "--metrics-port", "0")
-    stderr = running_up.process.stderr
-    assert stderr is not None
-    os.kill(running_up.ready["riskcast"]["pid"], signal.SIGKILL)
-    async with asyncio.timeout(30):
-        died = (await stderr.readline()).decode()
-        back = (await stderr.readline()).decode()
-    assert "RiskCast ended with code -9" in died
-    assert f"RiskCast serves again on {running_up.ready['riskcast']['address']}" in back
-    assert (await running_up.stop(signal.SIGTERM))[0] == 0
-
-
-async def test_up_moves_on_from_a_default_port_and_refuses_a_given_one(tmp_path: Path) -> None:
-    """
-    Two `omen up` live side by side on the defaults; a port that was asked for and is taken is named.
-    """
-    first = await up(tmp_path / "first")
-    second = await up(tmp_path / "second")
-    taken = first.ready["omen"]["address"]
-    assert second.ready["omen"]["address"] != taken
-    port = taken.rpartition(":")[2]
-    refused = await asyncio.to_thread(omen, "up", "--port", port, "--data-dir", str(tmp_path / "third"))
-    assert refused.code == exits.USAGE
-    assert taken in refused.err
-    for each in (first, second):
-        assert (await each.stop(signal.SIGTERM))[0] == 0

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from omen_cli import exits
-from omen_cli.child import Child, Plan
 from omen_cli.output import say
+from omen_cli.running.child import Child, Plan
 
 
 def riskcast(place: Path, store: str = "") -> Plan:

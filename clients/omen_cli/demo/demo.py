@@ -13,8 +13,8 @@ from omen_cli.demo.place import made, remove
 from omen_cli.demo.reconciling import reconcile
 from omen_cli.demo.stage import stage
 from omen_cli.demo.story import STORY
-from omen_cli.demo.world import running
-from omen_cli.bench import servers
+from omen_cli.demo.world import far_plan, running
+from omen_cli.bench.servers import serving
 from omen_cli.options import Output
 from omen_cli.output import print_error, print_one, say
 
@@ -71,7 +71,7 @@ async def played(place: Path, show: Show, seed: int, only: Proof | None) -> None
         case "crash-tail":
             await crash_tail(place, show)
         case "dedupe":
-            async with servers.serving(servers.riskcast(place)) as address:
+            async with serving(far_plan(place)) as address:
                 await dedupe(address, show, seed)
         case "reconcile":
             await reconcile(place, show)

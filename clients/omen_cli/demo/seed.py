@@ -13,9 +13,10 @@ from cyclopts import Parameter
 from omen.v1 import signal_service_pb2 as pb
 from omen.v1.signal_pb2 import SignalEvent
 from omen_cli import exits
-from omen_cli.bench import servers
+from omen_cli.bench.servers import serving
 from omen_cli.demo.place import clear, made, marker
 from omen_cli.demo.ten import DAY, LATE_AT, LATE_ID, MISSING, REPEATED, SEALED_AT, Clock, Given, entry, item, the_ten
+from omen_cli.demo.world import far_plan
 from omen_cli.options import Output, Servers
 from omen_cli.output import Form, print_one, say
 from omen_client import CallError, Duplicate, Ingested, OmenClient, RiskCastClient
@@ -172,7 +173,7 @@ async def processed(
     brought = [each for each in events if each.signal_id not in plan.missing]
     brought += [each for each in events if each.signal_id in plan.repeated]
     outcomes: list[Ingested | Duplicate | CallError] = []
-    async with servers.serving(servers.riskcast(place)) as address, RiskCastClient(address) as far:
+    async with serving(far_plan(place)) as address, RiskCastClient(address) as far:
         for each in brought:
             outcomes += await far.ingest_batch([IngestBatchItem(signal=each)], origin=INGEST_ORIGIN_HOT_PATH)
     for outcome in outcomes:

@@ -3,19 +3,18 @@ Real processes in a directory of their own: OMEN, RiskCast, and a reconciler tha
 """
 
 import asyncio
-import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omen.v1.position_pb2 import LedgerGap
 from omen.v1.signal_pb2 import SignalEvent
 from omen_cli.bench import servers
-from omen_cli.child import Child, Plan
 from omen_cli.output import say
+from omen_cli.running.child import Child, Plan
+from omen_cli.running.plans import own_environment
 from omen_client import OmenClient, RiskCastClient
 from riskcast.v1.inventory_service_pb2 import ProcessedSignal
 
@@ -42,7 +41,7 @@ class World:
 
     def __init__(self, place: Path, riskcast: str = "") -> None:
         self.place = place
-        far = servers.riskcast(place)
+        far = far_plan(place)
         self._riskcast = Child(far, say)
         self._omen = Child(near_plan(place, riskcast or far.address), say)
 
@@ -83,13 +82,13 @@ class World:
         """
         End OMEN with SIGKILL: it gets no chance to finish anything.
         """
-        await _kill(self._omen)
+        await self._omen.kill(hold=False)
 
     async def kill_riskcast(self) -> None:
         """
         The same for RiskCast.
         """
-        await _kill(self._riskcast)
+        await self._riskcast.kill(hold=False)
 
     async def stop(self) -> None:
         """
@@ -139,6 +138,7 @@ class World:
             *(f"--omen={self.omen_address}", f"--riskcast={self.riskcast_address}"),
             f"--state=sqlite:///{self.place}/reconcile.db",
             *flags,
+            env=own_environment(),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
@@ -170,14 +170,14 @@ async def running(place: Path, *, riskcast: str = "") -> AsyncIterator[World]:
 
 def near_plan(place: Path, riskcast: str) -> Plan:
     """
-    Return how to run OMEN here.
+    Return how to run OMEN here, whatever the environment says about another one.
     """
-    index = f"--index=sqlite:///{place}/index.db"
-    return servers.omen(place, f"--riskcast={riskcast}", index, "--ledger-ballast-bytes=65536", *IMPATIENT)
+    plan = servers.omen(place, f"--riskcast={riskcast}", "--ledger-ballast-bytes=65536", *IMPATIENT)
+    return replace(plan, environment=own_environment())
 
 
-async def _kill(child: Child) -> None:
-    os.kill(child.pid, signal.SIGKILL)
-    await child.stop()
-
-
+def far_plan(place: Path) -> Plan:
+    """
+    Return how to run RiskCast here, in the same way.
+    """
+    return replace(servers.riskcast(place), environment=own_environment())
