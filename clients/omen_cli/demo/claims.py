@@ -99,6 +99,18 @@ class Show:
             raise Broken(claim, why) from error
         self._tell(step, began_s, "")
 
+    def end(self, seed: int) -> None:
+        """
+        Say what it all comes to.
+        """
+        held = sum(row["held"] for row in self.rows)
+        seconds = round(sum(row["measured"]["seconds"] for row in self.rows), 3)
+        if self.form == "json":
+            whole = {"held": held == len(self.rows), "seed": seed, "steps": self.rows, "measured": {"seconds": seconds}}
+            print(json.dumps(whole, ensure_ascii=False))
+        elif self.form == "text":
+            print(f"\n{held} of {len(self.rows)} claims held, in {seconds:.1f} s. `omen demo --story` has the words.")
+
     def _tell(self, step: Step, began_s: float, why: str) -> None:
         row = {
             "claim": step.claim.name,

@@ -4,9 +4,9 @@ The proof of deduplication: one call, then several at one moment, then many with
 
 import asyncio
 
+from omen.v1.signal_pb2 import SignalEvent
 from omen_cli.demo.claims import Claim, Show
 from omen_cli.demo.signals import item, signal_id
-from omen.v1.signal_pb2 import SignalEvent
 from omen_client import Duplicate, Ingested, RiskCastClient
 
 AFTERWARDS = 5
@@ -15,7 +15,7 @@ FIRST = 500
 
 ONE_THEN_FIVE = Claim(
     "dedupe",
-    "1×200, N×409: one accepted, rest deduped. (Here: 1×OK, N×ALREADY_EXISTS.)",
+    "1×200, N×409: one accepted, rest deduped. (Here: 1×OK, N×ALREADY_EXISTS.)",  # noqa: RUF001 - a multiplication sign
     "tests/riskcast_server/test_ingest.py::test_concurrent_ingest_dedupe",
 )
 ALL_AT_ONCE = Claim(

@@ -1,9 +1,11 @@
+import asyncio
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
 
 from omen_cli import exits
+from omen_cli.bench.servers import serving
 from omen_cli.demo.claims import Broken, Show
 from omen_cli.demo.crash_tail import crash_tail
 from omen_cli.demo.dedupe import dedupe
@@ -14,7 +16,6 @@ from omen_cli.demo.reconciling import reconcile
 from omen_cli.demo.stage import stage
 from omen_cli.demo.story import STORY
 from omen_cli.demo.world import far_plan, running
-from omen_cli.bench.servers import serving
 from omen_cli.options import Output
 from omen_cli.output import print_error, print_one, say
 
@@ -41,7 +42,10 @@ async def demo(
     Example: omen demo --only dedupe -o json
     """
     if story:
-        print(STORY) if output == "text" else print_one(output, {"story": STORY})
+        if output == "text":
+            print(STORY)
+        else:
+            print_one(output, {"story": STORY})
         return exits.OK
     place = made(data_dir, {"kind": "run", "seed": seed})
     show = Show(output)
@@ -51,20 +55,24 @@ async def demo(
         await played(place, show, seed, only)
     except Broken as error:
         broken = error
-    if output == "json":
-        print_one("json", {"held": broken is None, "seed": seed, "steps": show.rows})
+    except asyncio.CancelledError:  # Ctrl-C; the servers are stopped by now.
+        if not keep:
+            remove(place)
+        raise
+    show.end(seed)
     return ended(output, place, broken, keep=keep)
 
 
 async def played(place: Path, show: Show, seed: int, only: Proof | None) -> None:
     """
-    Play the stage script and the proofs it does not hold already, or one proof; Broken at the first untrue claim.
+    Play the stage script and then every proof, or one proof; Broken at the first claim that does not hold.
     """
     match only:
         case None:
             async with running(place) as world:
                 await stage(world, show, seed)
                 await dedupe(world.riskcast_address, show, seed)
+            await reconcile(place, show)
             await crash_tail(place, show)
             await ledger_first(place, show, seed)
             await metadata(place, show)

@@ -46,9 +46,7 @@ async def ledger_first(place: Path, show: Show, seed: int) -> None:
                 for each in items(seed, range(1, PUSHED + 1)):
                     found += await near.emit_all([each])
             delivered = [
-                each
-                for each in found
-                if isinstance(each, pb.EmitResult) and each.status == pb.EMIT_STATUS_DELIVERED
+                each for each in found if isinstance(each, pb.EmitResult) and each.status == pb.EMIT_STATUS_DELIVERED
             ]
             step.saw("delivered", len(delivered), PUSHED)
             step.saw("in_the_ledger_when_pushed", len(witness.written_first), PUSHED)

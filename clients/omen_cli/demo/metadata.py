@@ -4,6 +4,7 @@ The proof of durable metadata: every replaced file is temp, write, fsync(temp), 
 # ruff: noqa: D102 - the methods of a disk that is watched are the real ones, and `Disk` describes them.
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from omen_cli.demo.claims import Claim, Show
@@ -121,8 +122,6 @@ def _left_behind(path: Path, calls: int) -> str:
     """
     old, new = b"signals-001.wal", b"signals-002.wal, which is longer"
     replace_file(Disk(), str(path), old)
-    try:
+    with suppress(PowerCut):
         replace_file(WatchedDisk(calls), str(path), new)
-    except PowerCut:
-        pass
     return {old: "old", new: "new"}.get(path.read_bytes(), "a mixture")

@@ -11,6 +11,7 @@ from typing import Any
 
 from omen_cli import exits
 from omen_cli.ledger.place import check_unlocked, refusals
+from omen_cli.running.claim import claimed
 from omen_server.ledger.names import IDENTITY
 
 MARKER = "_OMEN_DEMO.json"
@@ -23,10 +24,8 @@ def made(directory: str, what: Mapping[str, Any]) -> Path:
 
     Stopped when there is anything in it that no demonstration of this kind has made.
     """
-    if directory == "temp":
-        place = Path(tempfile.mkdtemp(prefix="omen-demo-"))
-    else:
-        place = Path(directory).absolute()
+    with refusals():
+        place = Path(tempfile.mkdtemp(prefix="omen-demo-")) if directory == "temp" else Path(directory).absolute()
         if place.is_symlink() or (place.exists() and not place.is_dir()):
             raise exits.Stopped(exits.USAGE, "NOT_A_DIRECTORY", f"{place} is no directory of its own", REMEDY)
         if place.is_dir() and any(place.iterdir()):
@@ -35,7 +34,7 @@ def made(directory: str, what: Mapping[str, Any]) -> Path:
                 raise exits.Stopped(exits.CONFLICT, "NOT_OF_THIS_DEMO", text, REMEDY)
             clear(place)
         place.mkdir(parents=True, exist_ok=True)
-    (place / MARKER).write_text(json.dumps({**what, "inode": place.stat().st_ino}))
+        (place / MARKER).write_text(json.dumps({**what, "inode": place.stat().st_ino}))
     return place
 
 
@@ -60,18 +59,19 @@ def marker(place: Path) -> dict[str, Any]:
 
 def clear(place: Path) -> None:
     """
-    Remove what lies in a demonstration's directory, the marker last; refused while a process writes its ledger.
+    Remove what lies in a demonstration's directory, the marker last; refused while servers run on it.
     """
     marker(place)
-    for ledger in (place / "ledger", *place.glob("*/ledger")):
-        if (ledger / IDENTITY).exists():
-            with refusals():
-                check_unlocked(ledger)
-    for each in sorted(place.iterdir(), key=lambda path: path.name == MARKER):
-        if each.is_dir() and not each.is_symlink():
-            shutil.rmtree(each)
-        else:
-            each.unlink()
+    with claimed(place):
+        for ledger in (place / "ledger", *place.glob("*/ledger")):
+            if (ledger / IDENTITY).exists():
+                with refusals():
+                    check_unlocked(ledger)
+        for each in sorted(place.iterdir(), key=lambda path: path.name == MARKER):
+            if each.is_dir() and not each.is_symlink():
+                shutil.rmtree(each)
+            else:
+                each.unlink()
 
 
 def remove(place: Path) -> None:

@@ -39,7 +39,9 @@ async def reconcile(place: Path, show: Show) -> None:
         async with running(here) as world:
             before = await world.stored()
             step.saw("riskcast_before", len(before), 8)
-            step.saw("missing", sorted({each.signal_id for each in await world.records(DAY)} - before.keys()), [*MISSING])
+            step.saw(
+                "missing", sorted({each.signal_id for each in await world.records(DAY)} - before.keys()), [*MISSING]
+            )
             said = await world.reconcile("--partition", DAY)
             step.notes.extend(said.lines)
             step.saw("exit_code", said.code, 0)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Parameter
 
@@ -14,7 +14,7 @@ from omen.v1 import signal_service_pb2 as pb
 from omen.v1.signal_pb2 import SignalEvent
 from omen_cli import exits
 from omen_cli.bench.servers import serving
-from omen_cli.demo.place import clear, made, marker
+from omen_cli.demo.place import made, marker, remove
 from omen_cli.demo.ten import DAY, LATE_AT, LATE_ID, MISSING, REPEATED, SEALED_AT, Clock, Given, entry, item, the_ten
 from omen_cli.demo.world import far_plan
 from omen_cli.options import Output, Servers
@@ -65,7 +65,9 @@ def plan_of(scenario: Scenario) -> Plan:
 
 async def seed(
     *,
-    scenario: Annotated[Scenario, Parameter(help="Which of the three.")] = "reconcile",
+    scenario: Annotated[
+        Scenario, Parameter(help="ingest: two come twice; reconcile: RiskCast lacks two; late: one.")
+    ] = "reconcile",
     data_dir: Annotated[Path, Parameter(help="A directory to write to, new or of an earlier `demo seed`.")] = (
         Path(DIRECTORY)
     ),
@@ -76,7 +78,7 @@ async def seed(
     output: Output = "text",
 ) -> int:
     """
-    Load the ten demonstration signals: an `ingest`, a `reconcile` or a `late` scenario, under a clock that stands still.
+    Load the ten demonstration signals, as one of three scenarios, under a clock that stands still.
 
     What it makes is a data directory for `omen up`. RiskCast's part is processed by a RiskCast that runs meanwhile.
 
@@ -105,11 +107,9 @@ async def reset(
     place = data_dir.absolute()
     if not place.is_dir():
         raise exits.Stopped(exits.NOT_FOUND, "NO_SUCH_DIRECTORY", f"there is no {place}", "omen demo seed makes it.")
-    known = marker(place)
-    scenario = known.get("scenario")
-    if scenario not in get_args(Scenario):
-        clear(place)
-        place.rmdir()
+    scenario: Scenario | None = marker(place).get("scenario")
+    if scenario is None:  # What `omen demo --keep` left has no start to go back to.
+        remove(place)
         print_one(output, {"data_dir": str(place), "removed": True})
         return exits.OK
     row = await loaded(made(str(place), {"kind": KIND, "scenario": scenario}), scenario)
@@ -164,9 +164,7 @@ def events_of(ledger: OfflineLedger) -> list[SignalEvent]:
     return [decode(each.payload) for each in ledger.read() if isinstance(each, Record)]
 
 
-async def processed(
-    place: Path, events: Sequence[SignalEvent], plan: Plan
-) -> list[Ingested | Duplicate | CallError]:
+async def processed(place: Path, events: Sequence[SignalEvent], plan: Plan) -> list[Ingested | Duplicate | CallError]:
     """
     Have a RiskCast process a scenario's signals but the missing, then the repeated ones again; it runs meanwhile only.
     """
@@ -224,7 +222,11 @@ def tell(form: Form, row: dict[str, Any]) -> None:
     if form != "text":
         print(json.dumps(row, ensure_ascii=False))
         return
-    print_one("text", row)
+    counts = row["partitions"]
+    shown = [f"{name} with {count}" for name, count in counts.items()] if isinstance(counts, dict) else counts
+    print_one("text", {**row, "partitions": shown})
     if "data_dir" in row:
         place = row["data_dir"]
-        say(f"\nNext:  omen up --data-dir {place}   omen ledger dump {place} {DAY}   omen demo reset --data-dir {place}")
+        say(
+            f"\nNext:  omen up --data-dir {place}   omen ledger dump {place} {DAY}   omen demo reset --data-dir {place}"
+        )

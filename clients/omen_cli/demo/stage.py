@@ -4,7 +4,9 @@ The stage script: everything the two paths promise, against processes that are k
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 from omen.v1 import signal_service_pb2 as pb
 from omen.v1.signal_pb2 import SignalEvent
@@ -17,6 +19,7 @@ from riskcast.v1.ingest_service_pb2 import INGEST_ORIGIN_RECONCILE
 
 LOADERS = 8
 LOAD_BATCH = 20
+LOAD_TIMEOUT_S = 30.0
 ACKED_BEFORE_THE_KILL = 200
 FIRST_OF_THE_LOAD = 1000
 RECONCILE = ("--all", "--include-open")
@@ -183,35 +186,45 @@ async def _killed_under_load(world: World, seed: int) -> tuple[set[str], set[str
     """
     Emit from many sides at once and kill OMEN meanwhile; return which ids were sent and which were acknowledged.
     """
-    sent: set[str] = set()
-    acked: set[str] = set()
-    enough, numbers = asyncio.Event(), count(FIRST_OF_THE_LOAD)
     async with world.omen() as near:
-        loaders = [asyncio.ensure_future(_load(near, seed, numbers, sent, acked, enough)) for _ in range(LOADERS)]
-        waiting: asyncio.Future[bool] = asyncio.ensure_future(enough.wait())
+        load = _Load(near, seed)
+        loaders = [asyncio.create_task(load.run()) for _ in range(LOADERS)]
+        waiting = asyncio.create_task(load.enough.wait())
+        everyone: list[asyncio.Task[Any]] = [waiting, *loaders]
         try:
-            await asyncio.wait((waiting, *loaders), timeout=30, return_when=asyncio.FIRST_COMPLETED)
-            if not enough.is_set():
+            await asyncio.wait(everyone, timeout=LOAD_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            if not load.enough.is_set():
                 raise TimeoutError("OMEN acknowledged too little, too late")
             await world.kill_omen()
         finally:
-            for each in (waiting, *loaders):
+            for each in everyone:
                 each.cancel()
-            await asyncio.gather(waiting, *loaders, return_exceptions=True)
-    return sent, acked
+            await asyncio.gather(*everyone, return_exceptions=True)
+    return load.sent, load.acked
 
 
-async def _load(
-    near: OmenClient, seed: int, numbers: "count[int]", sent: set[str], acked: set[str], enough: asyncio.Event
-) -> None:
-    while True:
-        batch = items(seed, [next(numbers) for _ in range(LOAD_BATCH)])
-        sent.update(each.signal.signal_id for each in batch)
-        for result in await near.emit_all(batch, delivery=pb.DELIVERY_LEDGER):
-            if isinstance(result, pb.EmitResult):
-                acked.add(result.event.signal_id)
-        if len(acked) >= ACKED_BEFORE_THE_KILL:
-            enough.set()
+@dataclass(slots=True)
+class _Load:
+    """
+    What is emitted until OMEN is killed, and what of it was acknowledged.
+    """
+
+    near: OmenClient
+    seed: int
+    sent: set[str] = field(default_factory=set)
+    acked: set[str] = field(default_factory=set)
+    enough: asyncio.Event = field(default_factory=asyncio.Event)
+    numbers: "count[int]" = field(default_factory=lambda: count(FIRST_OF_THE_LOAD))
+
+    async def run(self) -> None:
+        while True:
+            batch = items(self.seed, [next(self.numbers) for _ in range(LOAD_BATCH)])
+            self.sent.update(each.signal.signal_id for each in batch)
+            for result in await self.near.emit_all(batch, delivery=pb.DELIVERY_LEDGER):
+                if isinstance(result, pb.EmitResult):
+                    self.acked.add(result.event.signal_id)
+            if len(self.acked) >= ACKED_BEFORE_THE_KILL:
+                self.enough.set()
 
 
 async def _emitted(world: World, step: Step, seed: int, numbers: Sequence[int], status: str) -> list[pb.EmitResult]:

@@ -2,16 +2,16 @@
 The words that go with the demonstration on a stage: two to three minutes.
 """
 
-STORY = """OMEN: Two-path signal intelligence — ledger first, then live.          (run `omen demo` and talk)
+STORY = """OMEN: Two-path signal intelligence — ledger first, then live.          (run `omen demo`, and talk)
 
 INTRO, 15 s
   OMEN takes raw events and says what they are worth: a probability, with its grounds. Each signal goes two ways. The
   hot path brings it to RiskCast at once. The ledger keeps it, for audit and for replay. The ledger is always first;
   so when the hot path fails nothing is lost, and the reconciler brings the rest.
 
-EMIT, 30 s                                                                   claims: delivered, deduped
-  Five signals are emitted. Each is framed — length, CRC-32, payload — written and synced, and only then pushed. RiskCast
-  answers each with an ack. Now I bring one of them again: ALREADY_EXISTS, and the ack is the first one's.
+EMIT, 30 s                                                                  claims: delivered, deduped
+  Five signals are emitted. Each is framed — length, CRC-32, payload — written and synced, and only then pushed.
+  RiskCast answers each with an ack. Now I bring one of them again: ALREADY_EXISTS, and the ack is the first one's.
   “1×200, N×409: one accepted, rest deduped.”
 
 LOSE IT, 30 s                                                                claims: ledger-only, riskcast-kept
@@ -23,8 +23,8 @@ RECONCILE, 30 s                                                              cla
   through the same ingest call as everybody. Replayed 2. Seven and seven. Once more: up to date.
 
 KILL THE LEDGER, 30 s                                                        claims: recovered, complete, crash-tail
-  Now OMEN itself, in mid-append, with calls in flight. It starts again: whatever was half written is cut and kept aside,
-  whatever was acknowledged is there.
+  Now OMEN itself, in mid-append, with calls in flight. It starts again: whatever was half written is cut and kept
+  aside, whatever was acknowledged is there.
   “Crash-tail: reader returns only complete frames.”
 
 FIND THE BIT, 15 s                                                           claims: verified, bit-flip
@@ -37,4 +37,4 @@ CLOSE, 15 s                                                                  cla
 
 If there is no network: there is none in this. If RiskCast cannot be reached: “Ledger-only”, the counts are in
 `omen ledger partitions DIR`, and reconcile will recover.
-"""
+"""  # noqa: RUF001 - a multiplication sign

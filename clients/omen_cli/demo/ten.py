@@ -3,8 +3,9 @@ The ten demonstration signals, each said once. Every scenario and every proof ta
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -17,6 +18,8 @@ DAY, LATE = "2026-01-28", "2026-01-28-late"
 SEALED_AT = datetime(2026, 1, 29, 4, tzinfo=UTC)
 LATE_AT = datetime(2026, 1, 29, 6, 30, tzinfo=UTC)
 RULESET = "1.0.0"
+# Title, probability, confidence score, category.
+What: TypeAlias = tuple[str, float, float, pb.SignalCategory.ValueType]
 LATE_ID = "OMEN-DEMO008LATE"
 # What RiskCast has not processed when reconciling begins, and which signals come a second time.
 MISSING = ("OMEN-DEMO005", "OMEN-DEMO009")
@@ -53,7 +56,7 @@ class Given:
     title: str
     probability: float
     confidence_score: float
-    category: pb.SignalCategory.ValueType = field(default=pb.SIGNAL_CATEGORY_GEOPOLITICAL)
+    category: pb.SignalCategory.ValueType
 
     @property
     def source_event_id(self) -> str:
@@ -86,18 +89,18 @@ def the_ten() -> Sequence[Given]:
     """
     Return the ten in the order of their numbers.
     """
-    # The day's hours; 8 is observed the day before, and emitted as the day ends.
+    # Names: id, trace, hash. Times of the day: observed, emitted; 8 is observed the day before.
     return (
-        _given(1, "OMEN-DEMO001ABCD", "a1b2c3d4e5f6g7h8", "abc123", "10:00:00", "10:00:05", _RED_SEA),
-        _given(2, "OMEN-DEMO002WXYZ", "b2c3d4e5f6g7h8i9", "def456", "11:00:00", "11:00:02", _SUEZ),
-        _given(3, "OMEN-DEMO003", "d4e5f6g7h8i9j0k1", "demo003", "12:10:00", "12:10:03", _STRIKE),
-        _given(4, "OMEN-DEMO004", "e5f6g7h8i9j0k1l2", "demo004", "13:20:00", "13:20:04", _TYPHOON),
-        _given(5, "OMEN-DEMO005", "f6g7h8i9j0k1l2m3", "demo005", "14:30:00", "14:30:02", _SANCTIONS),
-        _given(6, "OMEN-DEMO006", "g7h8i9j0k1l2m3n4", "demo006", "15:40:00", "15:40:06", _PIRACY),
-        _given(7, "OMEN-DEMO007", "h8i9j0k1l2m3n4o5", "demo007", "16:50:00", "16:50:03", _FREIGHT),
-        _given(8, LATE_ID, "c3d4e5f6g7h8i9j0", "late001", "", "23:59:58", _CLOSURE),
-        _given(9, "OMEN-DEMO009", "i9j0k1l2m3n4o5p6", "demo009", "18:00:00", "18:00:05", _CONGESTION),
-        _given(10, "OMEN-DEMO010TENTH", "j0k1l2m3n4o5p6q7", "demo010", "19:10:00", "19:10:02", _BORDER),
+        _given(1, ("OMEN-DEMO001ABCD", "a1b2c3d4e5f6g7h8", "abc123"), ("10:00:00", "10:00:05"), _RED_SEA),
+        _given(2, ("OMEN-DEMO002WXYZ", "b2c3d4e5f6g7h8i9", "def456"), ("11:00:00", "11:00:02"), _SUEZ),
+        _given(3, ("OMEN-DEMO003", "d4e5f6g7h8i9j0k1", "demo003"), ("12:10:00", "12:10:03"), _STRIKE),
+        _given(4, ("OMEN-DEMO004", "e5f6g7h8i9j0k1l2", "demo004"), ("13:20:00", "13:20:04"), _TYPHOON),
+        _given(5, ("OMEN-DEMO005", "f6g7h8i9j0k1l2m3", "demo005"), ("14:30:00", "14:30:02"), _SANCTIONS),
+        _given(6, ("OMEN-DEMO006", "g7h8i9j0k1l2m3n4", "demo006"), ("15:40:00", "15:40:06"), _PIRACY),
+        _given(7, ("OMEN-DEMO007", "h8i9j0k1l2m3n4o5", "demo007"), ("16:50:00", "16:50:03"), _FREIGHT),
+        _given(8, (LATE_ID, "c3d4e5f6g7h8i9j0", "late001"), ("", "23:59:58"), _CLOSURE),
+        _given(9, ("OMEN-DEMO009", "i9j0k1l2m3n4o5p6", "demo009"), ("18:00:00", "18:00:05"), _CONGESTION),
+        _given(10, ("OMEN-DEMO010TENTH", "j0k1l2m3n4o5p6q7", "demo010"), ("19:10:00", "19:10:02"), _BORDER),
     )
 
 
@@ -149,25 +152,12 @@ def item(given: Given) -> EmitSignalItem:
     )
 
 
-def _given(
-    number: int,
-    signal_id: str,
-    trace_id: str,
-    hashed: str,
-    observed: str,
-    emitted: str,
-    what: tuple[str, float, float, pb.SignalCategory.ValueType],
-) -> Given:
-    observed_at = f"{DAY}T{observed}+00:00" if observed else "2026-01-27T23:50:00+00:00"
-    return Given(
-        number,
-        signal_id,
-        trace_id,
-        f"sha256:{hashed}",
-        datetime.fromisoformat(observed_at),
-        datetime.fromisoformat(f"{DAY}T{emitted}+00:00"),
-        *what,
-    )
+def _given(number: int, names: tuple[str, str, str], times: tuple[str, str], what: What) -> Given:
+    signal_id, trace_id, hashed = names
+    observed = f"{DAY}T{times[0]}+00:00" if times[0] else "2026-01-27T23:50:00+00:00"
+    emitted = f"{DAY}T{times[1]}+00:00"
+    moments = datetime.fromisoformat(observed), datetime.fromisoformat(emitted)
+    return Given(number, signal_id, trace_id, f"sha256:{hashed}", moments[0], moments[1], *what)
 
 
 def _at(moment: datetime) -> Timestamp:

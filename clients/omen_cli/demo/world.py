@@ -160,9 +160,10 @@ async def running(place: Path, *, riskcast: str = "") -> AsyncIterator[World]:
     """
     world = World(place, riskcast)
     try:
-        if not riskcast:
-            await world.start_riskcast()
-        await world.start_omen()
+        async with asyncio.TaskGroup() as starts:
+            starts.create_task(world.start_omen())
+            if not riskcast:
+                starts.create_task(world.start_riskcast())
         yield world
     finally:
         await world.stop()
