@@ -13,6 +13,7 @@ from typing import Any
 from omen_cli.exits import Stopped
 from omen_cli.output import Form
 from omen_rpc.errors import CallError
+from omen_server.ledger.errors import LedgerError
 
 WIDTH = 112
 
@@ -93,7 +94,7 @@ class Show:
         except Broken as error:
             self._tell(step, began_s, error.why)
             raise
-        except (CallError, Stopped, OSError, TimeoutError) as error:
+        except (CallError, Stopped, LedgerError, OSError, TimeoutError) as error:
             why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             self._tell(step, began_s, why)
             raise Broken(claim, why) from error

@@ -4,7 +4,7 @@ Real processes in a directory of their own: OMEN, RiskCast, and a reconciler tha
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -167,6 +167,13 @@ async def running(place: Path, *, riskcast: str = "") -> AsyncIterator[World]:
         yield world
     finally:
         await world.stop()
+
+
+def acks(stored: Mapping[str, ProcessedSignal]) -> dict[str, str]:
+    """
+    Return each signal's ack.
+    """
+    return {name: each.ack_id for name, each in stored.items()}
 
 
 def near_plan(place: Path, riskcast: str) -> Plan:
