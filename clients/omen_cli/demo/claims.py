@@ -56,7 +56,7 @@ class Step:
         Keep what was found; Broken unless it is what was wanted.
         """
         self.seen[name] = found
-        self.holds(found == wanted, f"{name.replace('_', ' ')} is {found!r}, not {wanted!r}")
+        self.holds(found == wanted, f"{_named(name)} is {found!r}, not {wanted!r}")
 
     def holds(self, condition: bool, otherwise: str) -> None:
         """
@@ -144,9 +144,12 @@ def _in_words(number: int, row: dict[str, Any]) -> str:
 
 
 def _listed(found: dict[str, Any]) -> str:
-    # A name that begins with _ is a file's.
-    names = {name: name if name.startswith("_") else name.replace("_", " ") for name in found}
-    return " · ".join(f"{names[name]} {_shown(value)}" for name, value in found.items())
+    return " · ".join(f"{_named(name)} {_shown(value)}" for name, value in found.items())
+
+
+def _named(name: str) -> str:
+    # What begins with _ is a file's name, and stays it.
+    return name if name.startswith("_") else name.replace("_", " ")
 
 
 def _shown(value: Any) -> str:

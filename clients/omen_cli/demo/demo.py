@@ -1,4 +1,5 @@
 import asyncio
+import signal
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -51,16 +52,35 @@ async def demo(
     show = Show(output)
     show.headline(HEADLINE, f"What follows runs here and now, in {place}, with servers of its own.")
     broken: Broken | None = None
+    told = cancelled_by_signals()
     try:
         await played(place, show, seed, only)
     except Broken as error:
         broken = error
-    except asyncio.CancelledError:  # Ctrl-C; the servers are stopped by now.
+    except asyncio.CancelledError:
         if not keep:
-            remove(place)
-        raise
+            remove(place)  # The servers are stopped by now.
+        number = told[0] if told else signal.SIGINT
+        raise exits.Stopped(128 + number, "INTERRUPTED", "interrupted; no server is left", "Run it again.") from None
     show.end(seed)
     return ended(output, place, broken, keep=keep)
+
+
+def cancelled_by_signals() -> list[int]:
+    """
+    Have SIGINT and SIGTERM cancel this very task, so that its servers are stopped; return where they are noted.
+    """
+    task, told = asyncio.current_task(), list[int]()
+    if task is None:
+        raise RuntimeError("there is no task")
+
+    def tell(number: int) -> None:
+        told.append(number)
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, tell, number)
+    return told
 
 
 async def played(place: Path, show: Show, seed: int, only: Proof | None) -> None:

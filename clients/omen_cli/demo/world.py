@@ -92,10 +92,13 @@ class World:
 
     async def stop(self) -> None:
         """
-        Stop what runs.
+        Stop what runs; whoever does not wait for that leaves nothing running all the same.
         """
-        await self._omen.stop()
-        await self._riskcast.stop()
+        try:
+            await asyncio.gather(self._omen.stop(), self._riskcast.stop())
+        finally:
+            self._omen.end()
+            self._riskcast.end()
 
     def omen(self) -> OmenClient:
         """
@@ -160,10 +163,10 @@ async def running(place: Path, *, riskcast: str = "") -> AsyncIterator[World]:
     """
     world = World(place, riskcast)
     try:
-        async with asyncio.TaskGroup() as starts:
-            starts.create_task(world.start_omen())
-            if not riskcast:
-                starts.create_task(world.start_riskcast())
+        starts = [world.start_omen()] if riskcast else [world.start_riskcast(), world.start_omen()]
+        for failure in await asyncio.gather(*starts, return_exceptions=True):
+            if failure is not None:
+                raise failure
         yield world
     finally:
         await world.stop()

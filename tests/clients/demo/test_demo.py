@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -137,3 +138,40 @@ def test_only_one_proof_in_words() -> None:
     assert any(line.startswith("WARNING Partial payload at the end of 2026-01-28/signals-001.wal") for line in lines)
     assert f"proof: {crash_tail.READ.proof}" in lines
     assert re.fullmatch(r"2 of 2 claims held, in \d+\.\d s\. .*", lines[-1])
+
+
+def children_of(pid: int) -> list[int]:
+    """
+    Return the processes that a process has started.
+    """
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def lives(pid: int) -> bool:
+    """
+    Tell whether there is such a process.
+    """
+    return Path(f"/proc/{pid}").exists()
+
+
+async def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
+    """
+    Ctrl-C in the middle ends with 130; its servers are gone, and so is its directory.
+    """
+    place = tmp_path / "demo"
+    process = await asyncio.create_subprocess_exec(
+        *(OMEN, "demo", "-o", "jsonl", "--data-dir", place),
+        env=tree_environment(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert json.loads(await process.stdout.readline())["claim"] == "delivered"
+    children = children_of(process.pid)
+    assert len(children) >= 2
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    assert process.returncode == 130
+    assert json.loads(err)["error"]["reason"] == "INTERRUPTED"
+    assert not any(lives(pid) for pid in children)
+    assert not place.exists()
