@@ -54,6 +54,13 @@ VERBS = {  # verb → where it is; the order is the order of the help; two words
     "reconcile replay": "omen_cli.reconcile.orders:replay",
     "reconcile waive": "omen_cli.reconcile.orders:waive",
     "health": "omen_cli.health:health",
+    "status": "omen_cli.status.status:status",
+    "check server": "omen_cli.check.server:server",
+    "check ledger": "omen_cli.check.ledger:ledger",
+    "check stream": "omen_cli.check.stream:stream",
+    "check ingest": "omen_cli.check.ingest:ingest",
+    "check reconcile": "omen_cli.check.reconcile:reconcile",
+    "check e2e": "omen_cli.check.e2e:e2e",
     "ledger verify": "omen_cli.ledger.verify:verify",
     "ledger cat": "omen_cli.ledger.cat:cat",
     "ledger dump": "omen_cli.ledger.dump:dump",
@@ -78,6 +85,7 @@ GROUPS = {  # group → what its verbs have in common
     "demo": "Try every promise on servers of its own; or load demonstration data.",
     "dead-letters": "See what could not be finished, and try it again.",
     "reconcile": "See and steer what brings RiskCast the signals it lacks.",
+    "check": "Check one thing for a monitor: exit 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN, as Nagios has them.",
     "ledger": "Check and read, copy and mend a ledger's directory, offline or beside a running server.",
     "index": "Look after the signal index, which is a projection of the ledger.",
     "bench": "Measure how fast it is, with the machine and the settings beside the figures.",
@@ -88,7 +96,7 @@ SUMMARY = """OMEN: signals written to a crash-safe ledger first, then pushed liv
 Every verb takes -o text|json|jsonl. Data goes to stdout, everything else to stderr.
 
 Exit codes: 0 ok · 1 a check found a problem · 2 usage · 3 not found · 4 unreachable · 5 deadline · 6 not allowed ·
-7 conflict · 70 a bug · 130 and 143 interrupted.
+7 conflict · 70 a bug · 130 and 143 interrupted. (check: 0 ok · 1 warning · 2 critical · 3 unknown.)
 """
 
 
@@ -148,7 +156,9 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.OK
     except Exception as error:  # noqa: BLE001 - the last place where an error can become an exit code
-        return failed(wanted_form(arguments), error)
+        code = failed(wanted_form(arguments), error)
+        # Who asks checks knows four codes, and 2 means that something is broken.
+        return exits.UNKNOWN if list(arguments[:1]) == ["check"] else code
 
 
 def failed(form: str, error: Exception) -> int:

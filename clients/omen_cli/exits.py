@@ -13,6 +13,7 @@ DEADLINE = 5
 NOT_ALLOWED = 6
 CONFLICT = 7
 BUG = 70
+UNKNOWN = 3  # of `check`, whose codes are those of Nagios
 
 CODES = {
     grpc.StatusCode.OK: OK,

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from omen_cli.output import Form
 from omen_client.omen import OmenClient
 from omen_client.reconcile import ReconcileClient
+from omen_client.riskcast import RiskCastClient
 from omen_rpc.channel import ClientFiles, Connection, read_key
 
 OMEN = "127.0.0.1:50051"
@@ -60,6 +61,13 @@ class Servers:
         """
         key = read_key(self.api_key_file)
         return OmenClient(self.omen, api_key=key, tls=self._files(), timeout_s=self.timeout_s)
+
+    def riskcast_client(self) -> RiskCastClient:
+        """
+        Return a client of RiskCast.
+        """
+        key = read_key(self.api_key_file)
+        return RiskCastClient(self.riskcast, api_key=key, tls=self._files(), timeout_s=self.timeout_s)
 
     def reconcile_client(self) -> ReconcileClient:
         """

@@ -22,6 +22,7 @@ from omen_cli.running.plans import chosen
 from omen_cli.running.ports import HOST, Ports
 from omen_cli.running.processes import birth, lives
 from tests.clients.command import OMEN, omen
+from tests.e2e.full_disk import fill, mounted_small_disk
 from tests.processes import tree_environment
 
 PORTS = ("--port=0", "--metrics-port=0", "--console-port=0")
@@ -308,7 +309,7 @@ def test_a_directory_that_is_no_ledger_is_refused_in_words(tmp_path: Path) -> No
     refused = omen("up", *PORTS, "--data-dir", place)
     assert refused.code == exits.PROBLEM
     assert f"{place}/ledger is not a ledger: it has no _LEDGER.json" in refused.err
-    assert "→ " in refused.err
+    assert "→ Mend what it names, or start in another place with --data-dir." in refused.err
     assert left_behind(place) == []
     file = tmp_path / "file"
     file.write_text("")
@@ -316,6 +317,20 @@ def test_a_directory_that_is_no_ledger_is_refused_in_words(tmp_path: Path) -> No
         ended = omen("up", *PORTS, "--data-dir", wrong)
         assert ended.code == exits.USAGE
         assert "is not a directory" in ended.err
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    """
+    On a disk without room, where servers cannot even log why they end, the user is told of the disk and what to do.
+    """
+    with mounted_small_disk(tmp_path / "disk") as disk:
+        fill(disk / "all.bin")
+        refused = omen("up", *PORTS, "--data-dir", disk / "data", "-o", "json")
+    error = json.loads(refused.err)["error"]
+    assert refused.code == exits.PROBLEM
+    assert error["reason"] == "DISK_FULL"
+    assert "0 bytes are free" in error["message"]
+    assert "Make room" in error["remedy"]
 
 
 def test_a_default_port_in_use_moves_on_and_a_given_one_is_refused() -> None:

@@ -89,9 +89,7 @@ class Child:
         try:
             await asyncio.wait((ended, ready), timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
             if ended.done() or not ready.done():
-                what = f"ended with code {ended.result()}" if ended.done() else f"is not up after {START_TIMEOUT_S:g} s"
-                text = f"{self.plan.label} {what}: {self.last_words()}"
-                raise exits.Stopped(exits.PROBLEM, "SERVER_DOWN", text, f"See {self.plan.log}.")
+                raise self._down(ended.result() if ended.done() else None)
             ready.result()
         finally:
             ended.cancel()
@@ -112,7 +110,7 @@ class Child:
             self._serving.clear()
             if self._free.is_set():
                 if code == REFUSED_SETTINGS:
-                    raise exits.Stopped(exits.PROBLEM, "SERVER_DOWN", self.last_words(), f"See {self.plan.log}.")
+                    raise self._down(code)
                 if asyncio.get_running_loop().time() - began_s > BACKOFF_MAX_S:
                     backoff_s = BACKOFF_FIRST_S
                 why = "" if code < 0 else f" ({self.last_words()})"
@@ -160,8 +158,7 @@ class Child:
             async with asyncio.timeout(START_TIMEOUT_S):
                 await self._serving.wait()
         except TimeoutError:
-            text = f"{self.plan.label} is not up after {START_TIMEOUT_S:g} s: {self.last_words()}"
-            raise exits.Stopped(exits.PROBLEM, "SERVER_DOWN", text, f"See {self.plan.log}.") from None
+            raise self._down(None) from None
 
     async def stop(self) -> None:
         """
@@ -233,6 +230,17 @@ class Child:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._hurry.wait()
+
+    def _down(self, code: int | None) -> exits.Stopped:
+        """
+        Return how to say that it is not up: it ended with *code*, or takes too long.
+        """
+        what = f"is not up after {START_TIMEOUT_S:g} s" if code is None else f"ended with code {code}"
+        text = f"{self.plan.label} {what}: {self.last_words()}"
+        remedy = f"See {self.plan.log}."
+        if code == REFUSED_SETTINGS:
+            remedy = f"Mend what it names, or start in another place with --data-dir. Its log is {self.plan.log}."
+        return exits.Stopped(exits.PROBLEM, "SERVER_DOWN", text, remedy)
 
     def _become(self, state: State) -> None:
         self.state = state

@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from omen_cli.running.claim import claimed, end_left_behind
 from omen_cli.running.processes import birth
 
 # Who is stopped first: whoever calls others goes before those it calls.
+ROOM_BYTES = 1 << 20  # Less than this, and nothing can be started.
 STOPPED_TOGETHER = (("console", "reconciler"), ("omen",), ("riskcast",))
 
 
@@ -83,6 +85,8 @@ class Supervisor:
         starting = [asyncio.ensure_future(child.start()) for child in self._children.values()]
         try:
             await asyncio.gather(*starting)
+        except exits.Stopped as error:
+            raise on_full_disk(self.directory, error) from None
         finally:
             for each in starting:
                 each.cancel()
@@ -157,6 +161,18 @@ class Supervisor:
 
     def _write(self) -> None:
         self._claim.write({**self._more, "servers": self.rows()})
+
+
+def on_full_disk(directory: Path, error: exits.Stopped) -> exits.Stopped:
+    """
+    Return *error*, or that the disk is full: a server that cannot even log has no words for it.
+    """
+    free = shutil.disk_usage(directory).free
+    if free >= ROOM_BYTES:
+        return error
+    text = f"the disk that {directory} lies on is full, {free:,} bytes are free: {error}"
+    remedy = "Make room there, and start again: what was acknowledged is kept. Or give another place with --data-dir."
+    return exits.Stopped(exits.PROBLEM, "DISK_FULL", text, remedy)
 
 
 class Signals:
