@@ -1,5 +1,4 @@
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from omen_server.pipeline.run import Outcome
 from omen_server.polling import polling
 from omen_server.refusals import REFUSALS
 from omen_server.requeue import Requeue
+from omen_server.running import end_now, end_with
 from omen_server.settings import PROGRAM, OmenSettings
 from omen_server.settled import standing
 from omen_server.stats import Stats
@@ -44,7 +44,6 @@ LEDGER = ledger_service_pb2.DESCRIPTOR.services_by_name["LedgerService"]
 OPERATIONS = operations_service_pb2.DESCRIPTOR.services_by_name["OperationsService"]
 
 ENGINE = "file ledger"
-LAST_ANSWERS_S = 0.5
 LAST_PUSHES_S = 5.0
 
 log = structlog.get_logger()
@@ -112,7 +111,7 @@ async def answering(settings: OmenSettings, services: Services, ledger: Ledger, 
         services.signals.begin(Parts(events, signals, queries, emitter, notes, stream, rules))
         services.ledger.begin(ledger, emitter.settled if emitter is not None else None, partition_of(index))
         stack.push_async_callback(services.ledger.close)
-        poller = await stack.enter_async_context(polling(settings, events))
+        poller = await stack.enter_async_context(polling(settings, events, server))
         services.operations.begin(
             Operated(
                 desk=desk,
@@ -247,23 +246,10 @@ async def looked_after(ledger: Ledger, settings: OmenSettings, server: Server) -
         poison.cancel()
 
 
-async def end_with(task: "asyncio.Task[None]", server: Server) -> None:
-    """
-    End the process when *task* has ended, which goes on for ever by itself: without it the server only looks alive.
-    """
-    await asyncio.wait([task])
-    error = None if task.cancelled() else task.exception()
-    log.critical("task_ended", task=task.get_name(), exit_code=FAILED, exc_info=error)
-    await server.give_up(LAST_ANSWERS_S)
-    os._exit(FAILED)
-
-
 async def end_when_poisoned(ledger: Ledger, server: Server) -> None:
     """
     End the process when the disk has failed under the ledger: nobody knows what it holds until a restart has looked.
     """
     failed = await asyncio.shield(ledger.failed)
     log.critical("ledger_poisoned", text=str(failed), exit_code=FAILED)
-    await server.give_up(LAST_ANSWERS_S)
-    # Nothing is flushed or closed in order: every step of that would trust the disk.
-    os._exit(FAILED)
+    await end_now(server)

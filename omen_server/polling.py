@@ -9,14 +9,15 @@ import structlog
 
 from omen.v1.signal_pb2 import RawSignalEvent
 from omen_rpc.refusal import explain
+from omen_rpc.server import Server
 from omen_rpc.settings import SettingsRefused
 from omen_server.fetch import Fetcher
 from omen_server.intake.events import Events
 from omen_server.ledger.errors import LedgerError
-from omen_server.opening import running
 from omen_server.pipeline.sources import SOURCES
 from omen_server.poller import Poller, PollRefused, parse_poll
 from omen_server.refusals import REFUSALS
+from omen_server.running import running
 from omen_server.settings import OmenSettings
 
 NOBODY = "nobody"  # Is never sent: what has no address of its own is not fetched.
@@ -25,7 +26,7 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def polling(settings: OmenSettings, events: Events) -> AsyncIterator[Poller]:
+async def polling(settings: OmenSettings, events: Events, server: Server) -> AsyncIterator[Poller]:
     """
     Poll what the settings name while the block runs.
     """
@@ -41,7 +42,7 @@ async def polling(settings: OmenSettings, events: Events) -> AsyncIterator[Polle
     if not intervals:
         yield poller
         return
-    async with running("poller", poller.run()):
+    async with running("poller", poller.run(), server):
         yield poller
 
 
