@@ -227,6 +227,5 @@ def tell(form: Form, row: dict[str, Any]) -> None:
     print_one("text", {**row, "partitions": shown})
     if "data_dir" in row:
         place = row["data_dir"]
-        say(
-            f"\nNext:  omen up --data-dir {place}   omen ledger dump {place} {DAY}   omen demo reset --data-dir {place}"
-        )
+        say(f"\nNext:  omen up --data-dir {place} --reconcile manual · omen reconcile run {DAY}")
+        say(f"       omen ledger dump {place} {DAY} · omen demo reset --data-dir {place}")
