@@ -28,7 +28,7 @@ ORDER = Claim(
 NO_PUSH = Claim(
     "ledger-first-refused",
     "When the ledger cannot be written, the caller hears an error and RiskCast hears nothing.",
-    "tests/e2e/test_ledger_first.py::test_what_a_full_disk_refuses_goes_nowhere",
+    "tests/e2e/test_ledger_first_fails.py::test_ledger_write_failure_returns_failed",
 )
 CLAIMS = (ORDER, NO_PUSH)
 

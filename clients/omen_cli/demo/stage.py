@@ -37,7 +37,7 @@ DEDUPED = Claim(
 LEDGER_ONLY = Claim(
     "ledger-only",
     "RiskCast is killed: what is emitted is durable all the same. Reconcile will recover.",
-    "tests/e2e/test_delivery.py::test_with_riskcast_down_the_ledger_has_it_in_time",
+    "tests/e2e/test_ledger_first_fails.py::test_ledger_first_invariant_hot_path_fails",
 )
 KEPT = Claim(
     "riskcast-kept",
