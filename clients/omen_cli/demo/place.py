@@ -28,13 +28,16 @@ def made(directory: str, what: Mapping[str, Any]) -> Path:
         place = Path(tempfile.mkdtemp(prefix="omen-demo-")) if directory == "temp" else Path(directory).absolute()
         if place.is_symlink() or (place.exists() and not place.is_dir()):
             raise exits.Stopped(exits.USAGE, "NOT_A_DIRECTORY", f"{place} is no directory of its own", REMEDY)
+        ours = directory == "temp" or not place.exists()
         if place.is_dir() and any(place.iterdir()):
-            if marker(place).get("kind") != what["kind"]:
+            earlier = marker(place)
+            if earlier.get("kind") != what["kind"]:
                 text = f"{place} holds a demonstration of another kind"
                 raise exits.Stopped(exits.CONFLICT, "NOT_OF_THIS_DEMO", text, REMEDY)
+            ours = bool(earlier.get("ours"))
             clear(place)
         place.mkdir(parents=True, exist_ok=True)
-        (place / MARKER).write_text(json.dumps({**what, "inode": place.stat().st_ino}))
+        (place / MARKER).write_text(json.dumps({**what, "ours": ours, "inode": place.stat().st_ino}))
     return place
 
 
@@ -76,7 +79,9 @@ def clear(place: Path) -> None:
 
 def remove(place: Path) -> None:
     """
-    Remove a demonstration's directory with all that is in it.
+    Remove what lies in a demonstration's directory, and the directory as well unless it was there before.
     """
+    ours = marker(place).get("ours")
     clear(place)
-    place.rmdir()
+    if ours:
+        place.rmdir()

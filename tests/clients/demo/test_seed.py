@@ -180,6 +180,18 @@ async def test_a_directory_that_servers_run_on_is_left_alone(tmp_path: Path) -> 
     assert not place.exists()
 
 
+def test_a_directory_that_was_there_before_stays(tmp_path: Path) -> None:
+    """
+    An empty directory may be used, and is empty again afterwards, however often it was used.
+    """
+    for kept in (True, False):
+        place = made(str(tmp_path), {"kind": "run", "seed": 1})
+        (place / "omen.log").touch()
+        if not kept:
+            remove(place)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_and_a_seed_do_not_share_a_directory(tmp_path: Path) -> None:
     """
     `omen demo` does not empty what `omen demo seed` made.
