@@ -155,6 +155,8 @@ def _named(name: str) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list) and len(value) > 1 and len(set(map(str, value))) == 1:
+        return f"{len(value)} {_shown(value[0])}"
     if isinstance(value, list):
         return ", ".join(map(_shown, value)) or "none"
     return f"{value:,}" if isinstance(value, int) and abs(value) < 1 << 31 else str(value)
