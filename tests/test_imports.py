@@ -46,6 +46,7 @@ VERBS_OF_THEIR_OWN = (
     "omen_cli.ledger",
     "omen_cli.index",
     "omen_cli.bench",
+    "omen_cli.demo",
 )  # Imported when one of their verbs is called, not before.
 BASE = {"grpc", "google"}
 MUST_STAY_IN_THE_BASE = ["errors", "status", "contract", "metadata", "channel"]

@@ -10,6 +10,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 from cyclopts import App
@@ -24,6 +25,9 @@ VERBS = {  # verb → where it is; the order is the order of the help; two words
     "down": "omen_cli.down:down",
     "kill": "omen_cli.down:kill",
     "start": "omen_cli.down:start",
+    "demo": "omen_cli.demo.demo:demo",
+    "demo seed": "omen_cli.demo.seed:seed",
+    "demo reset": "omen_cli.demo.seed:reset",
     "submit": "omen_cli.signals.submit:submit",
     "emit": "omen_cli.signals.emit:emit",
     "signals": "omen_cli.signals.looking:signals",
@@ -94,6 +98,7 @@ VERBS = {  # verb → where it is; the order is the order of the help; two words
 }
 
 GROUPS = {  # group → what its verbs have in common
+    "demo": "Try every promise on servers of its own; or load demonstration data.",
     "dead-letters": "See what could not be finished, and try it again.",
     "reconcile": "See and steer what brings RiskCast the signals it lacks.",
     "check": "Check one thing for a monitor: exit 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN, as Nagios has them.",
@@ -123,6 +128,9 @@ def application(arguments: Sequence[str] = ()) -> App:
     groups = {name: _app(name, summary) for name, summary in GROUPS.items()}
     listed = _listed(arguments)
     for verb, place in VERBS.items():
+        if verb in GROUPS:
+            _give_default(groups[verb], place, arguments)
+            continue
         group, _, name = verb.rpartition(" ")
         if group and group not in app:
             app.command(groups[group])
@@ -141,6 +149,16 @@ def spelt(arguments: Sequence[str]) -> list[str]:
     if arguments[:1] == ["bench"] and first[:1] == ["--profile"]:
         return ["bench", "profile", *first[1:], *arguments[2:]]
     return list(arguments)
+
+
+def _give_default(group: App, place: str, arguments: Sequence[str]) -> None:
+    """
+    Let a group be a verb as well, imported when the command line begins with it; its own help is the verb's then.
+    """
+    if [*arguments[:1]] == [*group.name]:
+        module, _, name = place.partition(":")
+        group.default(getattr(import_module(module), name))
+        group.help = None
 
 
 def _app(name: str, summary: str) -> App:

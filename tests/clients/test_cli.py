@@ -41,7 +41,7 @@ def test_a_verb_imports_no_other_verb() -> None:
     script = (
         "import sys; from omen_cli.app import run; run(['version'])\n"
         "others = {'omen_cli.up', 'omen_cli.health', 'omen_cli.explain', 'omen_cli.ledger', 'omen_cli.index',\n"
-        "          'omen_cli.bench', 'omen_cli.config', 'omen_server'} & set(sys.modules)\n"
+        "          'omen_cli.bench', 'omen_cli.config', 'omen_cli.demo', 'omen_server'} & set(sys.modules)\n"
         "assert not others, others\n"
     )
     done = subprocess.run(
