@@ -65,8 +65,9 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog=f"{PROGRAM.name} run",
         description=(
-            "Make one round. Exit 0 when nothing is missing or was to be done, 1 when something is left. Where a"
-            " reconciler serves on the same SQLite state, have that one make it: omen reconcile run."
+            "Make one round. Exit 0 when nothing is missing or was to be done, 1 when something is left, 4 when"
+            " somebody does not answer. Where a reconciler serves on the same SQLite state, have that one make the"
+            " round: omen reconcile run."
         ),
         epilog=f"Settings as for {PROGRAM.name} serve are taken as well.  Example: omen-reconciler run --all",
         allow_abbrev=False,

@@ -49,11 +49,11 @@ def said_before(result: pb.ReconcileResult, last: pb.ReconcileResult) -> bool:
 
 def found(result: pb.ReconcileResult) -> pb.ReconcileResult:
     """
-    Return what a run found, without what only that run was like.
+    Return what a run found, without what only that run was like: parked signals take turns in being tried.
     """
     plain = pb.ReconcileResult()
     plain.CopyFrom(result)
-    for name in ("run_id", "started_at", "duration", "is_rereconcile", "mode", "bytes_compared"):
+    for name in ("run_id", "started_at", "duration", "is_rereconcile", "mode", "bytes_compared", "failed_ids"):
         plain.ClearField(name)
     return plain
 

@@ -80,6 +80,24 @@ async def test_a_run_that_brought_something_is_kept(tmp_path: Path) -> None:
         assert [each for each, _ in await history(at)][2:] == ["COMPLETED", "COMPLETED", "FAILED"]
 
 
+async def test_parked_ones_taking_turns_are_no_news(tmp_path: Path) -> None:
+    """
+    More are parked than a round tries: each round tries others, and the history does not say so every time.
+    """
+    async with world(tmp_path) as at:
+        await at.append(range(1, 31), hot=[])
+        await at.seal()
+        at.far.door.poison = {signal_id(number) for number in range(1, 26)}
+        tried = set()
+        for _ in range(4):
+            at.clock.now += timedelta(seconds=30)
+            result = await at.one()
+            assert (status(result), result.remaining_count) == (("PARTIAL", "parked"), 25)
+            tried.add(tuple(result.failed_ids))
+        assert len(tried) > 2
+        assert len(await history(at)) == 2
+
+
 async def test_what_the_ledger_has_lost_since_it_was_complete_is_noticed(tmp_path: Path) -> None:
     """
     A ledger that counts again and finds a gap where both sides were the same has no day up to date, though nobody lacks
