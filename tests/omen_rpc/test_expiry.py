@@ -13,8 +13,8 @@ NOW = datetime(2026, 1, 28, 12, tzinfo=UTC)
 
 def test_the_first_of_a_chain_to_run_out_counts(tmp_path: Path) -> None:
     """
-    A file with a chain lasts as long as its shortest certificate. A new file is seen at once; one that is broken or gone
-    changes nothing, and time goes on.
+    A file with a chain lasts as long as its shortest certificate. A new file is seen at once; one that is broken
+    or gone changes nothing, and time goes on.
     """
     now_s = [NOW.timestamp()]
     ca = create_ca(tmp_path, NOW, days=100)
