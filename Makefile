@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 NODE := clients/node
 
-.PHONY: help up demo node test check proto bench prove docs landed lock clean
+.PHONY: help up demo node test check proto bench prove docs landed lock audit sbom clean
 
 help: ## List the verbs.
 	@grep -E '^[a-z.]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z.]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -69,6 +69,12 @@ bench: .venv/.installed ## Measure what the README quotes.
 
 lock: .venv/.installed ## Resolve the dependencies again, with hashes and without the index's name.
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --all-extras --group dev pyproject.toml -o requirements.txt
+
+audit: .venv/.installed ## Look the locked dependencies up among the published advisories.
+	@.ci/audit
+
+sbom: .venv/.installed ## Write the bill of materials to build/omen.cdx.json.
+	@python deploy/sbom.py
 
 clean: ## Remove what can be made again. Data in .omen stays.
 	rm -rf .venv $(NODE)/node_modules $(NODE)/gen $(NODE)/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -21,10 +21,10 @@ def test_the_references_are_what_the_code_says(root: Path, tmp_path: Path) -> No
 
 def test_every_link_of_the_readme_leads_somewhere(root: Path) -> None:
     """
-    A relative link in the README or in docs/ names a file that is there.
+    A relative link in the README, in SECURITY.md or in docs/ names a file that is there.
     """
     linked = 0
-    for page in (root / "README.md", *(root / "docs").glob("*.md")):
+    for page in (root / "README.md", root / "SECURITY.md", *(root / "docs").glob("*.md")):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
             linked += 1
