@@ -2,11 +2,16 @@
 The `omen` command as a user would run it, from this tree.
 """
 
+import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
+from omen_cli.app import run
 from tests.processes import tree_environment
 
 TIMEOUT_S = 60
@@ -38,3 +43,12 @@ def omen(*arguments: str | Path, said: str = "", **environment: str) -> Ended:
         env=tree_environment() | environment,
     )
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def inside(*arguments: str | Path, **environment: str) -> Ended:
+    """
+    Run the command in this process, which saves a line among many its start; the servers it talks to are real.
+    """
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err, patch.dict(os.environ, environment):
+        code = run([str(each) for each in arguments])
+    return Ended(code, out.getvalue(), err.getvalue())
