@@ -163,8 +163,7 @@ def obeys(console: Console, order: Order) -> Callable[[Request], Awaitable[Respo
 
     async def endpoint(request: Request) -> Response:
         form = await console.gate.admit(request)
-        async with form:
-            return RedirectResponse(await order(console, request, form), 303)
+        return RedirectResponse(await order(console, request, form), 303)
 
     return endpoint
 

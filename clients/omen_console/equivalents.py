@@ -199,5 +199,6 @@ class Equivalents:
             made = f"from omen.v1.signal_pb2 import OmenSignal\n\nsignal = OmenSignal({fields})\n\n"
         return (
             f"import asyncio\nfrom omen_client import {kind}\n{made}\n"
-            f"async def main():\n    async with {kind}({address!r}) as {way.server}:\n        {does}\n\nasyncio.run(main())"
+            f"async def main():\n    async with {kind}({address!r}) as {way.server}:\n        {does}\n\n"
+            "asyncio.run(main())"
         )

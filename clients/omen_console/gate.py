@@ -18,7 +18,7 @@ from omen_console.settings import ConsoleSettings
 from omen_rpc.address import parse_address
 
 COOKIE: Final = "omen_console"
-TOKEN: Final = "token"
+TOKEN: Final = "token"  # noqa: S105 - the name of a field
 SESSION_CHARS: Final = 32
 FORM_BYTES_MAX: Final = 64 << 10
 FORM_FIELDS_MAX: Final = 50

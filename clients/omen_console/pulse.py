@@ -53,7 +53,7 @@ class Reading:
     hot_path: Answer[operations_pb.GetHotPathResponse]
     store: Answer[inventory_pb.GetIngestStatsResponse]
     overview: Answer[reconcile_pb.ListPartitionStatesResponse]
-    day: Answer[Day]
+    day: Answer[Day | None]
     per_second: float | None
 
     def state(self, server: str) -> str:

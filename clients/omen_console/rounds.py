@@ -52,7 +52,9 @@ class Round:
             return f"Not reconciled: {self.trouble.text}"
         if self.summary is None:
             return "Reconciling" if self.progress is None else self._under_way(self.progress)
-        summary, reasons = self.summary, {each.reason for each in self.results if each.reason}
+        return self._came_to(self.summary)
+
+    def _came_to(self, summary: pb.RunReconcileResponse.Summary) -> str:
         if summary.failed:
             return f"Failed: {next((each.error or each.reason for each in self.results if each.error), 'see below')}"
         if self.validate_only:
@@ -62,9 +64,8 @@ class Round:
             return f"Replayed {summary.replayed_count:,}, {summary.remaining_count:,} still missing"
         if summary.replayed_count:
             return f"Replayed {summary.replayed_count:,}"
-        if reasons == {"main_partition_not_sealed"}:
-            return "Nothing to do: main partition not sealed"
-        return "Up to date"
+        not_sealed = {each.reason for each in self.results} == {"main_partition_not_sealed"}
+        return "Nothing to do: main partition not sealed" if not_sealed else "Up to date"
 
     def _under_way(self, progress: pb.RunReconcileResponse.Progress) -> str:
         phase = pb.ReconcilePhase.Name(progress.phase).removeprefix("RECONCILE_PHASE_").lower()

@@ -77,7 +77,7 @@ def when(value: Timestamp | datetime | None, now: datetime, style: str = "utc") 
     if at is None:
         return NOTHING
     exact = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    text = age(at, now) if style == "relative" else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    text = age(at, now) if style == "relative" else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, exact, text)
 
 

@@ -38,7 +38,7 @@ MICROCOPY: Final = {
     "partial_frame": "Partial frame at end of segment truncated; no corrupt record.",
     "highwater": "Highwater increased → re-reconcile to catch late arrivals.",
     "only_sealed": "Main partition: reconcile only when sealed.",
-    "dedupe": "1×200, N×409: one accepted, rest deduped.",
+    "dedupe": "1×200, N×409: one accepted, rest deduped.",  # noqa: RUF001 - as it was agreed
     "crash_tail": "Crash-tail: reader returns only complete frames.",
 }
 

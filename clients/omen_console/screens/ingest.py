@@ -6,7 +6,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 
 from omen.v1.signal_pb2 import OmenSignal, SignalCategory, SignalEvent
-from omen_client import CallError, Duplicate, Ingested
+from omen_client import CallError, Duplicate
 from omen_console import shown
 from omen_console.attempts import Attempt
 from omen_console.console import Console
@@ -109,21 +109,20 @@ async def bring(console: Console, event: SignalEvent, number: int) -> None:
         text = f"{found.text} {found.remedy}".strip()
         console.attempts.note(Attempt(up.now(), "RiskCast", event.signal_id, found.code, detail=text))
         return
-    match outcome:
-        case Ingested():
-            attempt = Attempt(up.now(), "RiskCast", event.signal_id, "OK", ack_id=outcome.ack_id, status="ACCEPTED")
-        case Duplicate():
-            attempt = Attempt(
-                up.now(),
-                "RiskCast",
-                event.signal_id,
-                "ALREADY_EXISTS",
-                ack_id=outcome.ack_id,
-                status="DUPLICATE",
-                duplicate=True,
-                detail=f"Stored {outcome.processed_at.astimezone(UTC):%H:%M:%S} UTC; this is its first ack.",
-            )
-    console.attempts.note(attempt)
+    again = isinstance(outcome, Duplicate)
+    at = outcome.processed_at.astimezone(UTC)
+    console.attempts.note(
+        Attempt(
+            up.now(),
+            "RiskCast",
+            event.signal_id,
+            "ALREADY_EXISTS" if again else "OK",
+            ack_id=outcome.ack_id,
+            status="DUPLICATE" if again else "ACCEPTED",
+            duplicate=again,
+            detail=f"Stored at {at:%H:%M:%S}Z; this is its first ack." if again else "",
+        )
+    )
 
 
 def signal_of(form: FormData) -> OmenSignal:

@@ -72,7 +72,7 @@ async def screen(console: Console, request: Request) -> Page:
     )
 
 
-async def newest(console: Console, request: Request) -> Page:
+async def newest(console: Console, _request: Request) -> Page:
     """
     Show the partition of today, or the newest one; without any, say so.
     """
@@ -80,17 +80,17 @@ async def newest(console: Console, request: Request) -> Page:
     day = reading.day.value
     if day is None:
         return Page("no_partition.html", {**at_a_glance(console, reading), "partition": ""})
-    return await shown(console, request, day.partition)
+    return await shown(console, day.partition)
 
 
 async def detail(console: Console, request: Request) -> Page:
     """
     Show one partition: what the ledger has, what RiskCast has, what is missing, and how it was reconciled.
     """
-    return await shown(console, request, request.path_params["partition"])
+    return await shown(console, request.path_params["partition"])
 
 
-async def shown(console: Console, request: Request, name: str) -> Page:
+async def shown(console: Console, name: str) -> Page:
     """
     Return the page of one partition.
     """

@@ -74,7 +74,7 @@ async def screen(console: Console, request: Request) -> Page:
 
 
 async def tried(
-    request: Request, do: str, partition: str, copied: Answer[Sequence[RawFrame]], index: int
+    request: Request, do: str, partition: str, copied: Answer[Sequence[RawFrame] | None], index: int
 ) -> tuple[Experiment | None, str]:
     """
     Do to a copy what the address says, and return what came of it, or why it could not be done.

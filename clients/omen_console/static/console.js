@@ -6,6 +6,7 @@ const ROWS_MAX = 200;
 const AGES = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
 
 root.dataset.script = "yes";
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
 function age(at) {
   const seconds = Math.trunc((Date.now() - at) / 1000);
