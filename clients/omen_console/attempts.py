@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from omen.v1.signal_pb2 import SignalEvent
+if TYPE_CHECKING:
+    from omen.v1.signal_pb2 import SignalEvent
 
 KEPT_MAX: Final = 100
 # The codes people know, for the ones the servers send.
