@@ -105,7 +105,12 @@ PROOFS: Final = (
         "proof",
         "test_ledger_crash_tail_returns_n_minus_1_valid_records",
     ),
-    Proof("Dedupe", "RiskCast keeps one row; every duplicate gets the original ack_id.", "ingest", "test_dedupe"),
+    Proof(
+        "Dedupe",
+        "RiskCast keeps one row; every duplicate gets the original ack_id.",
+        "ingest",
+        "test_concurrent_ingest_dedupe",
+    ),
     Proof(
         "Reconcile", "Missing signals are replayed from the ledger via ingest.", "reconcile", "test_the_stage_script"
     ),
@@ -113,7 +118,7 @@ PROOFS: Final = (
         "Ledger-first",
         "No hot path push unless the ledger write succeeded.",
         "ingest",
-        "test_ledger_first_invariant_hot_path_fails",
+        "test_the_system_calls_are_write_sync_send",
     ),
     Proof(
         "Metadata durability",
