@@ -73,7 +73,7 @@ def show() -> Iterator[Show]:
         found: dict[str, str] = {}
         flags = {"root": (), "below": ("--base-path=/x/y", "--read-only")}
         threads = [
-            threading.Thread(target=lambda name=name: found.update({name: stage.console(*flags[name])}))  # type: ignore[misc]
+            threading.Thread(target=lambda name=name: found.update({name: stage.console(*flags[name])}))
             for name in flags
         ]
         for thread in threads:

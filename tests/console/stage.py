@@ -8,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import mkdtemp
@@ -136,6 +137,22 @@ def drain(process: subprocess.Popen[str]) -> None:
     """
     if process.stderr is not None:
         process.stderr.close()
+
+
+@asynccontextmanager
+async def one_more_subscriber(omen: OmenClient) -> AsyncIterator[None]:
+    """
+    Return from the block when OMEN has one live subscriber more than before: what is emitted then reaches it.
+    """
+
+    async def known() -> set[str]:
+        return {f"{each.peer} {each.since}" async for each in omen.operations.subscribers() if each.live}
+
+    before = await known()
+    yield
+    async with asyncio.timeout(10):
+        while not await known() - before:  # noqa: ASYNC110 - nobody is told of a subscriber
+            await asyncio.sleep(0.02)
 
 
 def signals(count: int, first: int, emitted_at: datetime | None = None) -> list[pb.EmitSignalItem]:

@@ -11,7 +11,7 @@ import httpx
 
 from omen_client import OmenClient
 from tests.console.conftest import Open, Show
-from tests.console.stage import signals
+from tests.console.stage import one_more_subscriber, signals
 
 
 async def frames_of(client: httpx.AsyncClient, path: str) -> AsyncIterator[dict[str, Any]]:
@@ -37,9 +37,9 @@ async def test_four_frames_a_second_bring_everything(show: Show) -> None:
         OmenClient(show.stage.address("omen_server")) as omen,
     ):
         stream = frames_of(client, "events?tail=1")
-        first = await anext(stream)
+        async with one_more_subscriber(omen):
+            first = await anext(stream)
         assert first["live"]["state-omen"] == "up"
-        await asyncio.sleep(0.3)  # The live tail begins where the ledger is when it is subscribed, which nothing tells.
 
         async def emit() -> None:
             for number in range(10):
@@ -70,8 +70,8 @@ async def test_a_tail_is_filtered_as_its_page(show: Show) -> None:
         OmenClient(show.stage.address("omen_server")) as omen,
     ):
         stream = frames_of(client, "events?tail=1&category=WEATHER")
-        await anext(stream)
-        await asyncio.sleep(0.3)  # As above.
+        async with one_more_subscriber(omen):
+            await anext(stream)
         await omen.emit_all(signals(16, 30_000))
         found = ""
         async with asyncio.timeout(10):

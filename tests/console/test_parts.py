@@ -90,7 +90,7 @@ def test_a_rounds_headline(summary: dict[str, int], results: list[str], headline
     """
     made = Round("all", NOW, results=[pb.ReconcileResult(reason=each) for each in results])
     assert (made.headline, made.tone) == ("Reconciling", "plain")
-    made.summary = pb.RunReconcileResponse.Summary(**summary)
+    made.summary = pb.RunReconcileResponse.Summary(**summary)  # type: ignore[arg-type]  # Counts only.
     assert (made.headline, made.tone) == (headline, tone)
     made.trouble = Trouble("reconciler", "down", "UNAVAILABLE", "", "Nobody is there.")
     assert (made.headline, made.tone) == ("Not reconciled: Nobody is there.", "bad")
