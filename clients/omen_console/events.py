@@ -16,6 +16,7 @@ from omen.v1.signal_pb2 import SignalCategory, SignalEvent
 from omen_client import CallError, SignalStream, Streamed
 from omen_console.console import Console
 from omen_console.glance import glance
+from omen_console.pulse import Reading
 
 FRAME_S: Final = 0.25
 READ_S: Final = 0.5
@@ -86,16 +87,18 @@ async def frames(console: Console, request: Request) -> AsyncIterator[str]:
     tail = Tail(tail_of(console, request)) if request.query_params.get("tail") else None
     loop = asyncio.get_running_loop()
     told: Mapping[str, str] = {}
-    read_s = sent_s = float("-inf")
+    sent_s = float("-inf")
+    # Read on the side: a server that hangs holds the figures up, and not the signals.
+    reading = asyncio.create_task(console.pulse.read())
     try:
         yield "retry: 2000\n\n"
         while not console.closing.is_set():
             frame: dict[str, Any] = {}
-            if loop.time() - read_s >= READ_S:
-                read_s = loop.time()
-                now = glance(console, await console.pulse.read())
+            if reading.done():
+                now = glance(console, reading.result())
                 frame |= changes(told, now)
                 told = now
+                reading = asyncio.create_task(later(console))
             if tail is not None:
                 frame |= tail_frame(console, request, tail)
             if frame:
@@ -108,8 +111,18 @@ async def frames(console: Console, request: Request) -> AsyncIterator[str]:
                 await asyncio.wait_for(console.closing.wait(), FRAME_S)
     finally:
         console.streams -= 1
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
         if tail is not None:
             await tail.close()
+
+
+async def later(console: Console) -> Reading:
+    """
+    Return the next reading, half a second from now.
+    """
+    await asyncio.sleep(READ_S)
+    return await console.pulse.read()
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, Any]:

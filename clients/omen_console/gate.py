@@ -110,6 +110,7 @@ class Doorway:
     def __init__(self, app: ASGIApp, settings: ConsoleSettings) -> None:
         self._app = app
         self._names = known_names(settings)
+        self._files = f"{settings.base_path}static/"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """
@@ -124,7 +125,9 @@ class Doorway:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-                headers.setdefault("cache-control", "no-store")
+                # Files are named with a word that changes when they do; pages are of the moment.
+                kept = self._files in scope["path"] and message["status"] == 200
+                headers.setdefault("cache-control", "public, max-age=31536000, immutable" if kept else "no-store")
             await send(message)
 
         headers = Headers(scope=scope)

@@ -31,7 +31,7 @@ class ConsoleSettings(ProgramSettings):
     hosts: str = Field("", description="Names that browsers may call it by besides its address, with commas.")
     call_timeout_s: float = Field(3.0, gt=0, le=60, description="How long a page waits for a server.")
     run_timeout_s: float = Field(600.0, gt=0, le=86_400, description="How long a reconcile run may take.")
-    streams_max: int = Field(100, ge=1, le=10_000, description="Pages that may be live at once.")
+    streams_max: int = Field(64, ge=1, le=10_000, description="Pages that may be live at once.")
     insecure: bool = Field(default=False, description="Serve without TLS on an address that is not loopback.")
     tls_cert: Path | None = Field(None, description="The console's certificate chain, PEM.")
     tls_key: Path | None = Field(None, description="The certificate's private key, PEM.")
