@@ -90,8 +90,8 @@ def judged(day: Day) -> tuple[str, str]:
     """
     missing = day.missing
     if day.stored.trouble is not None:
-        ahead = f"{missing:,} " if missing else ""
-        return "warn", f"{ahead}Ledger-only while RiskCast is {day.stored.trouble.state}. Reconcile will recover."
+        count = f": {missing:,} wait" if missing else ""
+        return "warn", f"Ledger-only{count} while RiskCast is {day.stored.trouble.state}. Reconcile will recover."
     if missing:
         return "warn", f"{missing:,} not at RiskCast. Reconcile will recover."
     return "good", "Equal: nothing is missing."

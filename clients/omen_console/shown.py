@@ -69,16 +69,19 @@ def age(value: datetime, now: datetime) -> str:
     raise AssertionError("two seconds are more than one")
 
 
-def when(value: Timestamp | datetime | None, now: datetime, style: str = "utc") -> Markup | str:
+def when(value: Timestamp | datetime | None, now: datetime, style: str = "utc", *, clock: bool = False) -> Markup | str:
     """
-    Return a time as an element that the page's own script can turn into local or relative time.
+    Return a time as an element that the page's own script can turn into local or relative time; of a *clock* only the
+    time of day, as the day is told beside it.
     """
     at = moment(value)
     if at is None:
         return NOTHING
     exact = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    text = age(at, now) if style == "relative" else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, exact, text)
+    form = "%H:%M:%SZ" if clock else "%Y-%m-%d %H:%M:%SZ"
+    text = age(at, now) if style == "relative" else at.astimezone(UTC).strftime(form)
+    kind = Markup(" data-clock") if clock else ""
+    return Markup('<time datetime="{}" title="{}"{}>{}</time>').format(exact, exact, kind, text)
 
 
 def duration(value: Duration | timedelta | float) -> str:

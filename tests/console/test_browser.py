@@ -225,7 +225,9 @@ async def test_the_demo_is_played_in_the_browser(show: Show, browser: Browser) -
             await expect(page.locator("#log-rows tr").first).to_contain_text("Reconcile will recover")
             await page.goto(show.root)
             await expect(page.locator("[data-live=state-pipeline]")).to_have_text("LEDGER_ONLY")
-            await expect(page.locator("[data-live=verdict]")).to_contain_text("Ledger-only while RiskCast is down")
+            await expect(page.locator("[data-live=verdict]")).to_contain_text(
+                "wait while RiskCast is down. Reconcile will recover."
+            )
         finally:
             show.stage.start("riskcast_server")
         await expect(page.locator("[data-live=state-riskcast]")).to_have_text("up")

@@ -20,16 +20,18 @@ function pad(number) {
   return String(number).padStart(2, "0");
 }
 
-function local(at) {
+function local(at, clock) {
+  const time = `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`;
+  if (clock) return time;
   const day = `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}`;
-  return `${day} ${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`;
+  return `${day} ${time}`;
 }
 
 function tellTimes(place) {
   if (root.dataset.times === "utc") return;
   for (const each of place.querySelectorAll("time[datetime]")) {
     const at = new Date(each.dateTime);
-    const text = root.dataset.times === "local" ? local(at) : age(at);
+    const text = root.dataset.times === "local" ? local(at, "clock" in each.dataset) : age(at);
     if (each.textContent !== text) each.textContent = text;
   }
 }
@@ -49,11 +51,19 @@ let source = null;
 let paused = false;
 let waiting = [];
 let fresh = 0;
+const states = {};
 
 function tell(text, tone) {
   if (!link) return;
   link.textContent = text;
   link.dataset.tone = tone;
+}
+
+// A page that says who does not answer looks again when that one is back, unless somebody is typing.
+function isBack(live) {
+  const back = Object.entries(live).some(([name, word]) => name.startsWith("state-") && word === "up" && states[name] && states[name] !== "up");
+  Object.assign(states, live);
+  return back && document.querySelector(".retry") && !document.activeElement?.matches("input, select");
 }
 
 function apply(live) {
@@ -63,7 +73,7 @@ function apply(live) {
     const what = name.slice(5);
     for (const each of document.querySelectorAll(`[data-live="state-${what}"], [data-live="${what}"], #${what}`)) each.dataset.tone = text;
   }
-  if (live.running === "" && main.dataset.running) location.reload();
+  if ((live.running === "" && main.dataset.running) || isBack(live)) location.reload();
 }
 
 function put(elements) {
