@@ -23,6 +23,8 @@ FLAGS = [
 ]  # fmt: skip
 PAGES = (*SCREENS, f"partitions/{SEALED}", "signals/OMEN-STAGE00007", f"proof?partition={SEALED}&do=flip&frame=2", "no")
 
+# A busy machine is slow, not wrong.
+expect.set_options(timeout=20_000)
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
