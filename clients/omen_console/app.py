@@ -109,15 +109,15 @@ def assembled(loaded: Loaded[ConsoleSettings], upstream: Upstream) -> Console:
     Return the console's parts, wired.
     """
     settings = loaded.settings
-    gate = Gate(settings)
+    gate, pulse = Gate(settings), Pulse(upstream)
     return Console(
         settings=settings,
         shown_settings=loaded.shown(),
         upstream=upstream,
-        pulse=Pulse(upstream),
+        pulse=pulse,
         gate=gate,
         pages=Pages(settings, gate),
-        rounds=Rounds(upstream, settings.run_timeout_s),
+        rounds=Rounds(upstream, settings.run_timeout_s, pulse.expire),
         attempts=Attempts(),
     )
 

@@ -56,9 +56,9 @@ def way_state(reading: Reading, breaker: str) -> str:
     """
     if reading.state("omen") != "up":
         return "stale" if reading.stats.is_stale else "down"
-    if reading.state("riskcast") != "up" or breaker != "CLOSED":
+    if reading.state("riskcast") != "up" or breaker == "OPEN":
         return "LEDGER_ONLY"
-    return "up"
+    return breaker if breaker == "HALF_OPEN" else "up"
 
 
 def hero(reading: Reading) -> dict[str, str]:

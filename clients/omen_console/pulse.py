@@ -101,6 +101,12 @@ class Pulse:
                 self._ended_s = self._clock()
             return self._last
 
+    def expire(self) -> None:
+        """
+        Let nobody be given an earlier reading: something is known to have changed.
+        """
+        self._ended_s = self._day_due_s = float("-inf")
+
     async def _take(self, *, anew: bool) -> Reading:
         up = self._upstream
         stats, hot_path, store, overview, day = await asyncio.gather(

@@ -3,6 +3,7 @@ Rounds of the reconciler that somebody began here: one at a time, going on when 
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -76,11 +77,12 @@ class Round:
 
 class Rounds:
     """
-    Makes rounds, and keeps the last one.
+    Makes rounds, and keeps the last one; *ended* hears of each that is over.
     """
 
-    def __init__(self, upstream: Upstream, timeout_s: float) -> None:
+    def __init__(self, upstream: Upstream, timeout_s: float, ended: Callable[[], None]) -> None:
         self._upstream = upstream
+        self._ended = ended
         self._timeout_s = timeout_s
         self._task: asyncio.Task[None] | None = None
         self.last: Round | None = None
@@ -135,3 +137,4 @@ class Rounds:
             if made.summary is None and made.trouble is None:
                 made.trouble = Trouble("reconciler", "down", "CANCELLED", "", "The round was broken off.")
             made.ended_at = self._upstream.now()
+            self._ended()

@@ -143,6 +143,9 @@ async def test_a_dear_comparison_is_kept_a_while() -> None:
         far.now_s += 1.0
         assert (await pulse.read()).day.value is not day
         assert far.calls.count("coverage") == 2
+        pulse.expire()
+        await pulse.read()
+        assert far.calls.count("coverage") == 3
 
 
 async def test_the_rate_is_of_the_last_seconds() -> None:
