@@ -8,6 +8,7 @@ from omen_console import shown
 from omen_console.console import Console
 from omen_console.pulse import Day, Reading
 from omen_console.shown import NOTHING, number
+from omen_console.upstream import Trouble
 
 SERVERS = ("omen", "riskcast", "reconciler")
 
@@ -74,7 +75,8 @@ def hero(reading: Reading) -> dict[str, str]:
             "tone-hero": "plain",
             "verdict": "OMEN does not answer." if reading.day.trouble else "No signals yet.",
         }
-    tone, verdict = judged(day)
+    # The comparison may be some seconds old; that RiskCast does not answer is known sooner.
+    tone, verdict = judged(day, day.stored.trouble or reading.store.trouble)
     return {
         "day": day.partition,
         "ledger": number(day.ledger),
@@ -84,14 +86,14 @@ def hero(reading: Reading) -> dict[str, str]:
     }
 
 
-def judged(day: Day) -> tuple[str, str]:
+def judged(day: Day, trouble: Trouble | None) -> tuple[str, str]:
     """
     Return the tone and the sentence for a day's two counts.
     """
     missing = day.missing
-    if day.stored.trouble is not None:
+    if trouble is not None:
         count = f": {missing:,} wait" if missing else ""
-        return "warn", f"Ledger-only{count} while RiskCast is {day.stored.trouble.state}. Reconcile will recover."
+        return "warn", f"Ledger-only{count} while RiskCast is {trouble.state}. Reconcile will recover."
     if missing:
         return "warn", f"{missing:,} not at RiskCast. Reconcile will recover."
     return "good", "Equal: nothing is missing."

@@ -138,8 +138,9 @@ class Pulse:
         Return the comparison of the day: both counts are of one moment, and a dear comparison is kept a while.
         """
         began_s, last = self._clock(), self._last
-        if last is not None and last.day.trouble is None and began_s < self._day_due_s and not anew:
-            return last.day
+        known = last.day if last is not None and last.day.trouble is None else None
+        if known is not None and began_s < self._day_due_s and not anew:
+            return known
         # Each of its calls has a deadline; this one is over all of them.
         day = await self._upstream.ask("omen", self._compared(), remember="day", timeout_s=2 * self._upstream.timeout_s)
         took_s = self._clock() - began_s

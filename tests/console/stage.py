@@ -79,8 +79,20 @@ class Stage:
         """
         leads = [f"--{name}={address}" for name, address in self.upstream.items()]
         process = self._begin("omen_console", "--listen=127.0.0.1:0", *leads, *flags)
-        self._running[f"console {len(self._running)}"] = process
-        return str(serving(process)["url"])
+        url = str(serving(process)["url"])
+        self._running[url] = process
+        return url
+
+    def stop(self, name: str) -> int:
+        """
+        Stop a server or a console as an orchestrator would, and return its exit code.
+        """
+        process = self._running.pop(name)
+        process.terminate()
+        try:
+            return process.wait(STOP_TIMEOUT_S)
+        finally:
+            drain(process)
 
     def kill(self, module: str) -> None:
         """

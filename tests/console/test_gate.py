@@ -3,13 +3,15 @@ The one gate: what changes anything passes it, and nothing else does.
 """
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.routing import Mount, Route
 
-from omen_console.app import ORDERS, SCREENS, application
+from omen_console.app import ORDERS, SCREENS, application, check_security
 from omen_console.settings import ConsoleSettings
+from omen_rpc.settings import SettingsRefused
 from tests.console.conftest import Open, Show, Web
 
 ORDER_PATHS = sorted(ORDERS)
@@ -193,3 +195,20 @@ async def test_forms_of_any_kind_are_answered(web: Web) -> None:
         answers.append(await web.client.post("ingest/send", content=content, headers={"content-type": kind}))
     assert {answer.status_code for answer in answers} <= {400, 403}
     assert all('aria-label="Screens"' in answer.text for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"listen": "0.0.0.0:8080"}, "--tls-cert FILE --tls-key FILE, or --insecure"),
+        ({"tls_cert": Path("c.pem")}, "belong together"),
+        ({"tls_key": Path("k.pem"), "listen": "0.0.0.0:1"}, "belong together"),
+    ],
+)
+def test_off_loopback_it_wants_tls(settings: dict[str, Any], words: str) -> None:
+    """
+    Like the servers it refuses to listen in the open, and says which flag is missing.
+    """
+    with pytest.raises(SettingsRefused, match=words):
+        check_security(ConsoleSettings(**settings))
+    assert check_security(ConsoleSettings(listen="0.0.0.0:8080", insecure=True)).port == 8080

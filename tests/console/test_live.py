@@ -90,3 +90,18 @@ async def test_as_many_pages_are_live_as_may_be(open_web: Open, show: Show) -> N
         web.console.streams = 1
         page = await web.get("events")
         assert (page.status_code, "As many pages are live" in page.text) == (503, True)
+
+
+async def test_stopping_ends_live_pages(show: Show) -> None:
+    """
+    A console that is told to stop ends its streams itself, and exits with 0 at once.
+    """
+    address = await asyncio.to_thread(show.stage.console)
+    async with httpx.AsyncClient(base_url=address, timeout=10) as client:
+        stream = frames_of(client, "events?tail=1")
+        assert "live" in await anext(stream)
+        stopping = asyncio.create_task(asyncio.to_thread(show.stage.stop, address))
+        async with asyncio.timeout(4):
+            async for _ in stream:
+                pass
+            assert await stopping == 0

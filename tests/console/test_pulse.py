@@ -5,13 +5,16 @@ The pulse: one reading for all who look, never older than it may be, and dear to
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 from omen.v1 import ledger_service_pb2 as ledger_pb
 from omen.v1 import operations_service_pb2 as operations_pb
-from omen_console.pulse import Pulse
-from omen_console.upstream import open_upstream
+from omen_console.glance import judged
+from omen_console.pulse import Day, Pulse
+from omen_console.upstream import Answer, Trouble, open_upstream
 from reconcile.v1 import reconcile_service_pb2 as reconcile_pb
 from riskcast.v1 import inventory_service_pb2 as inventory_pb
 from tests.console.test_trouble import NOBODY
@@ -161,3 +164,18 @@ async def test_the_rate_is_of_the_last_seconds() -> None:
         assert (await pulse.read()).per_second is None
         far.now_s, far.appended = far.now_s + 1.0, 5
         assert (await pulse.read()).per_second is None
+
+
+async def test_what_riskcast_does_not_answer_is_not_called_equal() -> None:
+    """
+    Both counts were equal a moment ago; now that RiskCast does not answer nobody says that nothing is missing.
+    """
+    trouble = Trouble("riskcast", "slow", "DEADLINE_EXCEEDED", "", "")
+    day = Day(
+        "2026-01-28", is_today=True, ledger=7, is_sealed=False, stored=Answer(7, datetime(2026, 1, 28, tzinfo=UTC))
+    )
+    assert judged(day, None) == ("good", "Equal: nothing is missing.")
+    assert judged(day, trouble) == ("warn", "Ledger-only while RiskCast is slow. Reconcile will recover.")
+    less = replace(day, stored=replace(day.stored, value=5))
+    assert judged(less, None) == ("warn", "2 not at RiskCast. Reconcile will recover.")
+    assert judged(less, trouble) == ("warn", "Ledger-only: 2 wait while RiskCast is slow. Reconcile will recover.")

@@ -242,3 +242,48 @@ async def test_preferences_are_kept_and_lead_back(web: Web) -> None:
         assert (await web.get("preferences", params={"theme": "nope", "back": back})).headers["location"] == "/"
     await web.get("preferences?times=relative")
     assert re.search(r"<time [^>]*>\d+ (s|min|h|d) ago|just now</time>", (await web.get("signals")).text)
+
+
+ODD = (
+    "",
+    "x" * 3000,
+    "\x00",
+    "💥'\"<b>",
+    "../../etc/passwd",
+    "-1",
+    "1e9",
+    "9" * 30,
+    "2026-13-45",
+    "%s%n",
+    "OMEN-X",
+    "1970-01-01",
+)
+PARAMETERS = (
+    "q",
+    "partition",
+    "category",
+    "from",
+    "to",
+    "after",
+    "filter",
+    "order",
+    "status",
+    "frame",
+    "cut",
+    "byte",
+    "bit",
+)
+
+
+@pytest.mark.parametrize("path", SCREENS)
+async def test_odd_parameters_are_no_errors(web: Web, path: str) -> None:
+    """
+    Whatever the address says, a page answers in words and shows none of it as markup.
+    """
+    for at, odd in enumerate(ODD):
+        query = {name: ODD[(at + shift) % len(ODD)] for shift, name in enumerate(PARAMETERS)} | {"do": "flip"}
+        for asked in (query, dict.fromkeys(PARAMETERS, odd)):
+            page = await web.get(path, params=asked)
+            assert page.status_code in {200, 404}, asked
+            assert "<b>'" not in page.text
+            assert "'\"<b>" not in page.text
