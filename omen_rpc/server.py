@@ -26,6 +26,7 @@ from omen_rpc.health import SERVICE as HEALTH
 from omen_rpc.health import Health
 from omen_rpc.keys import KeyRing, KeysUnreadable
 from omen_rpc.metadata import METADATA_BYTES_MAX
+from omen_rpc.notify_socket import NotifySocket
 from omen_rpc.rate import RateLimit
 from omen_rpc.reflection import reflection
 from omen_rpc.refusal import Translate
@@ -71,6 +72,7 @@ class Server:
         self._health = Health([service.full_name for service in self._services])
         self._gate = Gate(limits(self.settings), key_ring(self.settings), rate(self.settings), translate or {})
         self._web = Web(Address(web_host(self._address), self.settings.metrics_port), lambda: self._health.ready)
+        self._notify_socket = NotifySocket(self.settings.notify_socket, self.settings.watchdog_usec)
         self._server: grpc.aio.Server | None = None
         self._told_to_stop = asyncio.Event()
         self._drained_by_s: float | None = None
@@ -113,6 +115,7 @@ class Server:
         self._gate.serve()
         self._health.set_ready(ready=True)
         self._count_ready()
+        self._notify_socket.serving(f"serving on {self.address}")
         log.info("serving", address=str(self.address), engine=engine, metrics=str(self.web_address), pid=os.getpid())
         try:
             await self._told_to_stop.wait()
@@ -175,12 +178,13 @@ class Server:
 
     async def close(self) -> None:
         """
-        Close both ports at once, whatever is going on. After `run` nothing is left to close.
+        Close both ports at once, whatever is going on; after `run` both are. The watchdog is told nothing any more.
         """
         if self._server is not None:
             await self._server.stop(0)
             self._server = None
         await self._web.close()
+        self._notify_socket.close()
 
     async def _bind(self) -> Address:
         check_free(self._address)
@@ -198,6 +202,7 @@ class Server:
 
     async def _drain(self) -> None:
         settings = self.settings
+        self._notify_socket.stopping()
         log.info("draining", pause_s=settings.drain_pause_s, timeout_s=settings.drain_timeout_s)
         self._health.set_ready(ready=False)
         self._count_ready()

@@ -89,6 +89,17 @@ class ServerSettings(BaseModel):
     drain_timeout_s: float = Field(30.0, gt=0, le=600, description="How long calls may finish when stopping.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
     log_format: Literal["auto", "json", "text"] = Field("auto", description="auto is text on a terminal, else JSON.")
+    notify_socket: str = Field(
+        "",
+        description="The service manager's socket, told of start, life and end. systemd sets it.",
+        json_schema_extra={"variables": ["NOTIFY_SOCKET"]},
+    )
+    watchdog_usec: int = Field(
+        0,
+        ge=0,
+        description="How long the manager waits for a sign of life; 0 is for ever. systemd sets it.",
+        json_schema_extra={"variables": ["WATCHDOG_USEC"]},
+    )
 
     @property
     def serves_reflection(self) -> bool:
