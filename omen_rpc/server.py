@@ -93,7 +93,9 @@ class Server:
             self.host(service, servicer)
         self.info.services = [service.full_name for service in described]
         self._watch_signals()
-        remember_starters(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        metrics.SERVER_TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
+        remember_starters(loop)
         self.address = await self._bind()
         self.web_address = await self._web.start()
 

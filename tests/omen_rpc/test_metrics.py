@@ -42,6 +42,7 @@ STATES = {
     "fell",
     "behind",
     "false",
+    "tasks",
 }
 LABELS = {
     "origin",
