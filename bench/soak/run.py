@@ -3,6 +3,7 @@ One soak: what runs, what is done to it, and the report.
 """
 
 import asyncio
+import json
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -156,22 +157,35 @@ async def live(world: World, plan: Plan) -> None:
     """
     Let everybody use the servers, and do to them what is planned, for the time that is planned.
     """
-    stopping = asyncio.Event()
-    async with asyncio.TaskGroup() as users, regularly(LOOK_EVERY_S, world.look):
-        for user in world.users:
-            users.create_task(user.run(stopping))
+    enough, complete = asyncio.Event(), asyncio.Event()
+    async with regularly(LOOK_EVERY_S, world.look), asyncio.TaskGroup() as readers:
+        for subscriber in world.subscribers:
+            readers.create_task(subscriber.run(complete))
         try:
-            async with (
-                regularly(plan.storm_every_s, world.break_connections),
-                regularly(plan.rotate_every_s, world.rotate_keys),
-            ):
-                async with regularly(plan.restart_every_s, world.restart_riskcast):
-                    await asyncio.sleep(plan.seconds * (1 - CALM))
-                if not world.riskcast.runs:
-                    await world.riskcast.start()
-                await asyncio.sleep(plan.seconds * CALM)
+            async with asyncio.TaskGroup() as writers:
+                for bringer in world.bringers:
+                    writers.create_task(bringer.run(enough))
+                try:
+                    await harass(world, plan)
+                finally:
+                    enough.set()
         finally:
-            stopping.set()
+            complete.set()  # When nothing is written any more: whoever reads to the end reads all.
+
+
+async def harass(world: World, plan: Plan) -> None:
+    """
+    Do to the servers what is planned.
+    """
+    async with (
+        regularly(plan.storm_every_s, world.break_connections),
+        regularly(plan.rotate_every_s, world.rotate_keys),
+    ):
+        async with regularly(plan.restart_every_s, world.restart_riskcast):
+            await asyncio.sleep(plan.seconds * (1 - CALM))
+        if not world.riskcast.runs:
+            await world.riskcast.start()
+        await asyncio.sleep(plan.seconds * CALM)
 
 
 async def compare(world: World) -> Held:
@@ -205,6 +219,7 @@ def report(world: World, plan: Plan, compared: Held, codes: dict[str, int], bega
     trends = {}
     for server in world.servers:
         samples = [(each.at_s - began_s, each.pid, each.figures) for each in server.samples]
+        (plan.place / f"{server.name}.samples.json").write_text(json.dumps(samples))
         trends[server.name] = measured(samples, plan.seconds)
         problems += grown(server.name, trends[server.name])
         problems += bugs(server.name, server.lines())
