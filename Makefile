@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 NODE := clients/node
 
-.PHONY: help up demo node test check proto bench prove docs landed lock audit sbom clean
+.PHONY: help up demo node test check proto bench soak prove docs landed lock audit sbom clean
 
 help: ## List the verbs.
 	@grep -E '^[a-z.]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z.]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -67,8 +67,12 @@ docs: .venv/.installed ## Regenerate the references in docs/.
 bench: .venv/.installed ## Measure what the README quotes.
 	@python -m bench $(ARGS)
 
+soak: .venv/.installed ## Run everything together for half an hour, and see that nothing is lost and nothing leaks.
+	@python -m bench.soak $(ARGS)
+
 lock: .venv/.installed ## Resolve the dependencies again, with hashes and without the index's name.
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --all-extras --group dev pyproject.toml -o requirements.txt
+	python deploy/requirements.py
 
 audit: .venv/.installed ## Look the locked dependencies up among the published advisories.
 	@.ci/audit

@@ -35,6 +35,7 @@ RPC_CALLS_REFUSED = Counter(
     "omen_rpc_calls_refused", "Calls that ended with an error of the catalogue, by reason.", ["reason"]
 )
 RPC_CALLS_RESET = Counter("omen_rpc_calls_reset", "Calls reset because their peer took nothing of the reply.")
+SERVER_TASKS = Gauge("omen_server_tasks", "Tasks of the event loop; a number that only ever rises is a leak.")
 RPC_BODIES_AWAITED = Gauge("omen_rpc_bodies_awaited", "Calls whose headers came and whose message has not.")
 SERVER_READY = Gauge("omen_server_ready", "1 while the server serves, 0 while it starts, drains, or cannot write.")
 LOG_MESSAGES = Counter(

@@ -27,6 +27,7 @@ from omen_rpc.health import SERVICE as HEALTH
 from omen_rpc.health import Health
 from omen_rpc.keys import KeyRing, KeysUnreadable
 from omen_rpc.metadata import METADATA_BYTES_MAX
+from omen_rpc.notify_socket import NotifySocket
 from omen_rpc.precautions import check_security
 from omen_rpc.rate import RateLimit
 from omen_rpc.reflection import reflection
@@ -74,6 +75,7 @@ class Server:
         self._health = Health([service.full_name for service in self._services])
         self._gate = Gate(limits(self.settings), key_ring(self.settings), rate(self.settings), translate or {})
         self._web = Web(Address(web_host(self._address), self.settings.metrics_port), lambda: self._health.ready, name)
+        self._notify_socket = NotifySocket(self.settings.notify_socket, self.settings.watchdog_usec)
         self._server: grpc.aio.Server | None = None
         self._told_to_stop = asyncio.Event()
         self._drained_by_s: float | None = None
@@ -95,7 +97,9 @@ class Server:
         self.info.services = [service.full_name for service in described]
         watch_certificates(self.settings)
         self._watch_signals()
-        remember_starters(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        metrics.SERVER_TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
+        remember_starters(loop)
         self.address = await self._bind()
         self.web_address = await self._web.start()
 
@@ -117,6 +121,7 @@ class Server:
         self._gate.serve()
         self._health.set_ready(ready=True)
         self._count_ready()
+        self._notify_socket.serving(f"serving on {self.address}")
         log.info("serving", address=str(self.address), engine=engine, metrics=str(self.web_address), pid=os.getpid())
         try:
             await self._told_to_stop.wait()
@@ -179,12 +184,13 @@ class Server:
 
     async def close(self) -> None:
         """
-        Close both ports at once, whatever is going on. After `run` nothing is left to close.
+        Close both ports at once, whatever is going on; after `run` both are. The watchdog is told nothing any more.
         """
         if self._server is not None:
             await self._server.stop(0)
             self._server = None
         await self._web.close()
+        self._notify_socket.close()
 
     async def _bind(self) -> Address:
         check_free(self._address)
@@ -202,6 +208,7 @@ class Server:
 
     async def _drain(self) -> None:
         settings = self.settings
+        self._notify_socket.stopping()
         log.info("draining", pause_s=settings.drain_pause_s, timeout_s=settings.drain_timeout_s)
         self._health.set_ready(ready=False)
         self._count_ready()

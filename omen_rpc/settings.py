@@ -99,6 +99,17 @@ class ServerSettings(ProgramSettings):
         None, ge=0, le=600, description="Seconds between NOT_SERVING and closing; 5 in production, else 0."
     )
     drain_timeout_s: float = Field(30.0, gt=0, le=600, description="How long calls may finish when stopping.")
+    notify_socket: str = Field(
+        "",
+        description="The service manager's socket, told of start, life and end. systemd sets it.",
+        json_schema_extra={"variables": ["NOTIFY_SOCKET"]},
+    )
+    watchdog_usec: int = Field(
+        0,
+        ge=0,
+        description="How long the manager waits for a sign of life; 0 is for ever. systemd sets it.",
+        json_schema_extra={"variables": ["WATCHDOG_USEC"]},
+    )
 
     @property
     def serves_reflection(self) -> bool:

@@ -48,6 +48,7 @@ STATES = {
     "tls",
     "certificate",
     "expiry",
+    "tasks",
 }
 LABELS = {
     "origin",
