@@ -128,6 +128,7 @@ async def run(root: Path, up: Running, *command: str) -> tuple[int, str]:
     return process.returncode or 0, output.decode()
 
 
+@pytest.mark.timeout(180)
 async def test_every_block_of_the_readme_does_what_it_says(root: Path, up: Running) -> None:
     """
     Each shell and Python block runs and ends as the README promises, with the servers of `make up` running.
