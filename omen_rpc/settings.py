@@ -41,7 +41,7 @@ class ServerSettings(BaseModel):
     metrics_port: int = Field(9051, ge=0, le=65535, description="Port of /metrics, /livez and /readyz; 0 picks one.")
     env: Literal["development", "production"] = Field(
         "development",
-        description="production refuses to start without keys, waits for load balancers, hides reflection.",
+        description="production refuses what is unsafe, waits for load balancers, hides reflection.",
         json_schema_extra={"variables": ["OMEN_ENV"]},
     )
     insecure: bool = Field(default=False, description="Serve without TLS on an address that is not loopback.")
@@ -88,6 +88,9 @@ class ServerSettings(BaseModel):
     )
     drain_timeout_s: float = Field(30.0, gt=0, le=600, description="How long calls may finish when stopping.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    traces: Literal["off", "otlp"] = Field(
+        "off", description="Where spans go; otlp needs the extra otel, the OTEL_EXPORTER_OTLP_… variables say the rest."
+    )
     log_format: Literal["auto", "json", "text"] = Field("auto", description="auto is text on a terminal, else JSON.")
 
     @property

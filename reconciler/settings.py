@@ -22,7 +22,8 @@ class ReconcilerSettings(ServerSettings):
     omen: str = Field("127.0.0.1:50051", description="OMEN's address.")
     riskcast: str = Field("127.0.0.1:50052", description="RiskCast's address.")
     state: str = Field(
-        "sqlite:///./.omen/reconcile.db", description="What it remembers: sqlite:///PATH or postgresql://…"
+        "sqlite:///./.omen/reconcile.db",
+        description="What it remembers: sqlite:///PATH, which one process opens at a time, or postgresql://…",
     )
     interval: float = Field(
         30.0, ge=0, le=86_400, description="Seconds from one round to the next; 0: only when told to."

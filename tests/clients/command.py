@@ -7,7 +7,7 @@ import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from io import StringIO
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from unittest.mock import patch
 
@@ -49,6 +49,16 @@ def inside(*arguments: str | Path, **environment: str) -> Ended:
     """
     Run the command in this process, which saves a line among many its start; the servers it talks to are real.
     """
-    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err, patch.dict(os.environ, environment):
+    own = patch.dict(os.environ, tree_environment() | environment)
+    told, said = (TextIOWrapper(BytesIO(), "utf-8") for _ in range(2))
+    with redirect_stdout(told), redirect_stderr(said), own:
         code = run([str(each) for each in arguments])
-    return Ended(code, out.getvalue(), err.getvalue())
+    return Ended(code, *(written(each) for each in (told, said)))
+
+
+def written(stream: TextIOWrapper) -> str:
+    """
+    Return what was written to a stream.
+    """
+    stream.seek(0)
+    return stream.read()

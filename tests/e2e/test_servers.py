@@ -338,6 +338,14 @@ def test_what_cannot_be_is_refused_in_one_line(arguments: list[str], environment
     assert SECRET not in line
 
 
+@pytest.mark.parametrize("program", [*PROGRAMS, "omen-reconciler"])
+def test_production_is_refused_without_keys_by_every_server(program: str) -> None:
+    """
+    All three servers hold to what production asks for.
+    """
+    assert refused(program, OMEN_ENV="production").startswith("production wants API keys.")
+
+
 @pytest.mark.parametrize(("program", "model"), [("omen-server", OmenSettings), ("riskcast-server", RiskCastSettings)])
 def test_help_has_every_setting(program: str, model: Any) -> None:
     """

@@ -42,6 +42,12 @@ STATES = {
     "fell",
     "behind",
     "false",
+    "message",
+    "messages",
+    "log",
+    "tls",
+    "certificate",
+    "expiry",
 }
 LABELS = {
     "origin",
@@ -58,6 +64,7 @@ LABELS = {
     "kind",
     "rule",
     "stage",
+    "level",
 }
 
 
