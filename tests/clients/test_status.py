@@ -29,7 +29,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def winside(place: Path) -> Iterator[dict[str, str]]:
+def where(place: Path) -> Iterator[dict[str, str]]:
     """
     Run servers with one signal, and return the environment that leads the command there.
     """
