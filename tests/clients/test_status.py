@@ -29,7 +29,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def winside(place: Path) -> Iterator[dict[str, str]]:
+def where(place: Path) -> Iterator[dict[str, str]]:
     """
     Run servers with one signal, and return the environment that leads the command there.
     """
@@ -196,6 +196,9 @@ def test_with_nobody_there_the_ledger_is_counted_from_its_files(ledger: Path) ->
     whole = told(omen("status", "--ledger", ledger, "-o", "json"))
     assert whole["mode"] == "Ledger-only"
     assert whole["records"] == sum(each["total_records"] for each in whole["partitions"]) > 0
+    # It is no server's data directory, so nothing is noted beside it.
+    assert omen("ledger", "verify", ledger).code == exits.OK
+    assert [each.name for each in data_dir.iterdir()] == ["ledger"]
     shutil.rmtree(ledger)
     assert omen("status", "--ledger", ledger).code == exits.NOT_FOUND
 
