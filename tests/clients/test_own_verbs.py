@@ -128,7 +128,8 @@ def test_completion_starts_no_python(here: Here) -> None:
     )
     script = here("completion", "bash").out
     done = subprocess.run(
-        ["/bin/bash", "--norc", "-c", f"{script}\n{asked}"],
+        ["/bin/bash", "--norc", "-s"],
+        input=f"{script}\n{asked}\n",
         capture_output=True,
         text=True,
         check=True,
