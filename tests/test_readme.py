@@ -59,14 +59,20 @@ class Running:
     omen: str
     riskcast: str
     reconciler: str
+    console: str | None
     data_dir: Path
 
     def translate(self, text: str) -> str:
         """
         Return *text* with the README's ports replaced by those in use.
         """
-        for usual, own in (("50051", self.omen), ("50052", self.riskcast), ("50053", self.reconciler)):
-            text = text.replace(f":{usual}", f":{own}")
+        for usual, own in (
+            ("50051", self.omen),
+            ("50052", self.riskcast),
+            ("50053", self.reconciler),
+            ("8080", self.console),
+        ):
+            text = text.replace(f":{usual}", f":{own or usual}")
         return text
 
 
@@ -95,7 +101,8 @@ async def up(root: Path, tmp_path: Path) -> AsyncIterator[Running]:
                 assert line, "make up ended before its banner"
                 banner.append(line.rstrip("\n"))
         omen, riskcast, reconciler = (PORT.findall(line)[0] for line in banner[1:4])
-        yield Running(banner, omen, riskcast, reconciler, tmp_path / ".omen")
+        console = next((PORT.findall(line)[0] for line in banner if line.startswith("  Console")), None)
+        yield Running(banner, omen, riskcast, reconciler, console, tmp_path / ".omen")
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         await process.wait()

@@ -7,8 +7,9 @@ from cyclopts import Parameter
 from omen_cli import exits
 from omen_cli.options import Output
 from omen_cli.output import Form, print_one, say
-from omen_cli.running.claim import claimed, end_left_behind, is_held, left_behind
+from omen_cli.running.claim import claimed, end_left_behind, is_held, left_behind, read
 from omen_cli.running.control import ask
+from omen_cli.running.processes import lives
 
 Name = Annotated[Literal["omen", "riskcast", "reconciler", "console"], Parameter(help="Which server.")]
 DataDir = Annotated[Path, Parameter(env_var="OMEN_DATA_DIR", help="The data directory that omen up runs in.")]
@@ -25,8 +26,9 @@ async def down(*, data_dir: DataDir = Path(".omen"), output: Output = "text") ->
     Example: omen down --data-dir /tmp/try
     """
     if is_held(data_dir):
+        born = str(read(data_dir).get("born", ""))
         found = await ask(data_dir, do="down")
-        await freed(data_dir)
+        await freed(data_dir, int(found["pid"]), born)
         names = list(found["names"])
     elif left_behind(data_dir):
         with claimed(data_dir):
@@ -69,13 +71,13 @@ def told(form: Form, row: dict[str, object], text: str) -> None:
         print_one(form, row)
 
 
-async def freed(data_dir: Path) -> None:
+async def freed(data_dir: Path, pid: int, born: str) -> None:
     """
-    Return when nobody runs servers in *data_dir* any more.
+    Return when the omen up that held *data_dir* is gone, and whoever waits for its place can have it.
     """
     try:
         async with asyncio.timeout(STOP_TIMEOUT_S):
-            while is_held(data_dir):  # noqa: ASYNC110 - the kernel tells nobody that a lock is free
+            while is_held(data_dir) or lives(pid, born):  # noqa: ASYNC110 - nobody is told when a stranger's process ends
                 await asyncio.sleep(LOOKED_EVERY_S)
     except TimeoutError:
         text = f"the servers of {data_dir} are still there after {STOP_TIMEOUT_S:g} s"

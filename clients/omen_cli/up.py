@@ -27,7 +27,7 @@ async def up(
     ] = None,
     console_port: Annotated[int | None, Parameter(help="The console's port. 8080, or what is free; 0: any.")] = None,
     metrics_port: Annotated[
-        int | None, Parameter(help="OMEN's metrics port; the other two have the next. 9051; 0: any.")
+        int | None, Parameter(help="OMEN's metrics port; the others have the next. 9051; 0: any.")
     ] = None,
     data_dir: Annotated[
         Path | None, Parameter(env_var="OMEN_DATA_DIR", help="Where everything is kept; .omen by default.")
@@ -109,7 +109,7 @@ async def run(wishes: Wishes, form: Form, *, ephemeral: bool) -> int:
                     row = await facts(servers, wishes, ephemeral=ephemeral)
                     servers.tell(ready=row)
                     print_banner(form, row)
-                    await unless(signals.told, servers.failed())
+                    await unless(signals.told, servers.kept())
             say("stopping; once more kills the servers")
             await servers.stop()
     say("stopped; the data are gone" if ephemeral else "stopped; the data is kept")

@@ -2,12 +2,14 @@
 The `omen` command as a user would run it, from this tree.
 """
 
+import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
-
-import pytest
+from unittest.mock import patch
 
 from omen_cli.app import run
 from tests.processes import tree_environment
@@ -43,22 +45,20 @@ def omen(*arguments: str | Path, said: str = "", **environment: str) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-@dataclass(frozen=True)
-class Here:
+def inside(*arguments: str | Path, **environment: str) -> Ended:
     """
-    Runs the command inside the test's own process, which saves starting Python; what it prints is taken all the same.
+    Run the command in this process, which saves a line among many its start; the servers it talks to are real.
     """
-
-    patch: pytest.MonkeyPatch
-    capture: pytest.CaptureFixture[str]
-
-    def __call__(self, *arguments: str | Path, **environment: str) -> Ended:
-        """
-        Run one command line to its end.
-        """
-        for name, value in (tree_environment() | environment).items():
-            self.patch.setenv(name, value)
-        self.capture.readouterr()
+    own = patch.dict(os.environ, tree_environment() | environment)
+    told, said = (TextIOWrapper(BytesIO(), "utf-8") for _ in range(2))
+    with redirect_stdout(told), redirect_stderr(said), own:
         code = run([str(each) for each in arguments])
-        out, err = self.capture.readouterr()
-        return Ended(code, out, err)
+    return Ended(code, *(written(each) for each in (told, said)))
+
+
+def written(stream: TextIOWrapper) -> str:
+    """
+    Return what was written to a stream.
+    """
+    stream.seek(0)
+    return stream.read()

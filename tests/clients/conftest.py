@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.command import OMEN, Here, omen
+from tests.clients.command import OMEN, omen
 from tests.clients.ledgers import write_small
 from tests.processes import tree_environment
 
@@ -46,14 +46,6 @@ def ledger(written: Path, tmp_path: Path) -> Path:
     place = tmp_path / "data" / "ledger"
     shutil.copytree(written, place)
     return place
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Here:
-    """
-    Return the command, to be run inside this process.
-    """
-    return Here(monkeypatch, capfd)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 from omen_cli import contexts, exits
 from omen_cli.contexts import Context, Contexts
 from omen_cli.options import OMEN, RISKCAST, Servers
-from tests.clients.command import Ended, Here, omen
+from tests.clients.command import Ended, inside, omen
 
 
 @pytest.fixture
@@ -34,20 +34,20 @@ def test_a_key_in_a_context_is_for_its_owner_only(place: Path) -> None:
     assert json.loads(shown[1].out)[0]["key"] is True
 
 
-def test_a_file_that_others_may_read_is_not_read(place: Path, here: Here) -> None:
+def test_a_file_that_others_may_read_is_not_read(place: Path) -> None:
     """
     Neither a verb about contexts nor any other goes on with a file of keys that is open to others, or is no such file.
     """
     contexts.write(place, Contexts("a", {"a": Context(omen="127.0.0.1:1")}))
     place.chmod(0o640)
     for line in (("context", "list"), ("stats",)):
-        ended = here(*line, OMEN_CONTEXTS_FILE=str(place))
+        ended = inside(*line, OMEN_CONTEXTS_FILE=str(place))
         assert ended.code == exits.USAGE
         assert f"chmod 600 {place}" in ended.err
     place.chmod(0o600)
     for text in ("{", "[]", '{"current": "a", "contexts": {"a": {"nonsense": 1}}}'):
         place.write_text(text)
-        ended = here("context", "list", OMEN_CONTEXTS_FILE=str(place))
+        ended = inside("context", "list", OMEN_CONTEXTS_FILE=str(place))
         assert (ended.code, ended.out) == (exits.USAGE, "")
         assert "is no file of contexts" in ended.err
 
@@ -71,13 +71,13 @@ def test_flags_win_over_the_context_and_the_context_over_the_defaults(place: Pat
     assert "near-key" not in repr(current)
 
 
-def test_contexts_are_chosen_replaced_and_removed(place: Path, servers: dict[str, str], here: Here) -> None:
+def test_contexts_are_chosen_replaced_and_removed(place: Path, servers: dict[str, str]) -> None:
     """
     The first one is used; use, --context and OMEN_CONTEXT choose another; a second of a name needs --replace.
     """
 
     def run(*line: str, **environment: str) -> Ended:
-        return here(*line, OMEN_CONTEXTS_FILE=str(place), **environment)
+        return inside(*line, OMEN_CONTEXTS_FILE=str(place), **environment)
 
     here_at = servers["OMEN_ADDRESS"]
     assert run("context", "add", "live", "--omen", here_at).code == 0

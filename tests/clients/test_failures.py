@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from omen_cli import exits
-from tests.clients.command import Here, omen
+from tests.clients.command import inside, omen
 from tests.processes import running, tree_environment
 
 NOISE = ("Traceback", "ipv4:", "UNKNOWN", "grpc", "errno", "AioRpcError")
@@ -43,20 +43,19 @@ def test_a_server_that_is_not_there_is_named(
     line: tuple[str, ...],
     name: str,
     remedy: str,
-    here: Here,
 ) -> None:
     """
     Exit 4 and two lines: which server, where, and how to start it or name another; for programs the same as JSON.
     """
     at = "127.0.0.1:1"
-    text = here(*line, at)
+    text = inside(*line, at)
     assert (text.code, text.out) == (exits.UNREACHABLE, "")
     assert text.err.splitlines()[0] == f"omen: {name} at {at} cannot be reached: Connection refused."
     assert remedy in text.err.splitlines()[1]
     assert len(text.err.splitlines()) == 2
     assert not [each for each in NOISE if each in text.err]
     if line[0] == "stats":
-        told = json.loads(here(*line, at, "-o", "jsonl").err)["error"]
+        told = json.loads(inside(*line, at, "-o", "jsonl").err)["error"]
         assert (told["code"], told["retryable"]) == ("UNAVAILABLE", True)
         assert (f"{name} at {at}" in told["message"], remedy in told["remedy"]) == (True, True)
 
@@ -70,29 +69,29 @@ def test_grpc_keeps_its_own_lines_to_itself() -> None:
     assert [line[:5] for line in ended.err.splitlines()] == ["omen:", "  → I"]
 
 
-def test_what_does_not_answer_in_time_is_a_deadline(here: Here) -> None:
+def test_what_does_not_answer_in_time_is_a_deadline() -> None:
     """
     Exit 5, with the time that was given and the flag that gives more.
     """
     with mute() as address:
-        ended = here("stats", "--omen", address, "--timeout-s", "0.5")
+        ended = inside("stats", "--omen", address, "--timeout-s", "0.5")
     assert ended.code == exits.DEADLINE
     assert f"OMEN at {address} did not answer within 0.5 s." in ended.err
     assert "--timeout-s" in ended.err
 
 
-def test_what_is_not_there_is_not_found_and_a_conflict_is_a_conflict(servers: dict[str, str], here: Here) -> None:
+def test_what_is_not_there_is_not_found_and_a_conflict_is_a_conflict(servers: dict[str, str]) -> None:
     """
     Exit 3 for a partition and signals nobody has, 7 for a day that is not over, 2 for the wrong server.
     """
     for line in (("partition", "1999-01-01"), ("processed", "OMEN-NOBODY"), ("signal", "OMEN-NOBODY")):
-        ended = here(*line, **servers)
+        ended = inside(*line, **servers)
         assert (ended.code, ended.out) == (exits.NOT_FOUND, "")
         assert "→ omen explain " in ended.err
-    today = json.loads(here("partitions", "-o", "json", **servers).out)[0]["partition"]
-    sealing = here("seal", today, **servers)
+    today = json.loads(inside("partitions", "-o", "json", **servers).out)[0]["partition"]
+    sealing = inside("seal", today, **servers)
     assert (sealing.code, "PARTITION_DAY_NOT_OVER" in sealing.err) == (exits.CONFLICT, True)
-    elsewhere = here("reconcile", "history", "--reconciler", servers["OMEN_ADDRESS"])
+    elsewhere = inside("reconcile", "history", "--reconciler", servers["OMEN_ADDRESS"])
     assert elsewhere.code == exits.USAGE
     assert "omen" in elsewhere.err.splitlines()[-1]
 

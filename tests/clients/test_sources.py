@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from omen_cli import exits
-from tests.clients.command import Ended, Here
+from tests.clients.command import Ended, inside
 from tests.clients.terminal import Terminal
 
 
@@ -68,20 +68,20 @@ def stub(seed: int, count: int = 2) -> bytes:
     return json.dumps({"count": count, "seed": seed}).encode()
 
 
-def submit(here: Here, servers: dict[str, str], *line: str) -> Ended:
+def submit(servers: dict[str, str], *line: str) -> Ended:
     """
     Submit what the invented source answers, for lines of JSON.
     """
-    return here("submit", "--source", "stub", *line, "-o", "jsonl", **servers)
+    return inside("submit", "--source", "stub", *line, "-o", "jsonl", **servers)
 
 
-def test_an_address_is_fetched_and_its_answer_submitted(servers: dict[str, str], here: Here) -> None:
+def test_an_address_is_fetched_and_its_answer_submitted(servers: dict[str, str]) -> None:
     """
     The events of an answer go in at the time they were fetched; submitted again they are known; the contact is sent.
     """
     with answering(stub(70_000)) as site:
-        first = submit(here, servers, site.url, "--contact", "me@example.com")
-        again = submit(here, servers, site.url)
+        first = submit(servers, site.url, "--contact", "me@example.com")
+        again = submit(servers, site.url)
     ids = [[json.loads(line)["signal_id"] for line in each.out.splitlines()] for each in (first, again)]
     assert first.code == again.code == 0, first
     assert (len(ids[0]), ids[0]) == (2, ids[1])
@@ -89,14 +89,14 @@ def test_an_address_is_fetched_and_its_answer_submitted(servers: dict[str, str],
     assert "me@example.com" in site.asked[0]["User-Agent"]
 
 
-def test_as_of_says_when_an_answer_was_fetched(servers: dict[str, str], here: Here, tmp_path: Path) -> None:
+def test_as_of_says_when_an_answer_was_fetched(servers: dict[str, str], tmp_path: Path) -> None:
     """
     A file was fetched when it was written, unless --as-of says otherwise: then what is old is refused as stale.
     """
     file = tmp_path / "answer.json"
     file.write_bytes(stub(71_000, 1))
-    fresh = submit(here, servers, str(file))
-    stale = submit(here, servers, str(file), "--as-of", "2026-01-28T12:00:00", "--validate")
+    fresh = submit(servers, str(file))
+    stale = submit(servers, str(file), "--as-of", "2026-01-28T12:00:00", "--validate")
     assert json.loads(fresh.out)["status"] != "FILTERED"
     assert json.loads(stale.out)["status"] == "FILTERED"
     assert " s old" in json.loads(stale.out)["detail"]
@@ -135,19 +135,18 @@ def test_what_cannot_be_fetched_is_told(
     code: int,
     words: str,
     servers: dict[str, str],
-    here: Here,
 ) -> None:
     """
     A dead address is unreachable; what makes no sense is refused before anybody is asked, with what would.
     """
-    ended = here("submit", *line, **servers)
+    ended = inside("submit", *line, **servers)
     assert (ended.code, ended.out) == (code, "")
     assert words in ended.err
 
 
-def test_the_invented_source_needs_no_place(servers: dict[str, str], here: Here) -> None:
+def test_the_invented_source_needs_no_place(servers: dict[str, str]) -> None:
     """
     It answers by itself.
     """
-    ended = submit(here, servers, "--validate")
+    ended = submit(servers, "--validate")
     assert (ended.code, len(ended.out.splitlines())) == (0, 10)

@@ -3,21 +3,17 @@
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
 from omen_cli import exits
-from omen_cli.app import run
 from omen_cli.check.verdict import CRITICAL, OK, UNKNOWN, WARNING, Figure
 from tests.clients.command import Ended
+from tests.clients.command import inside as omen
 from tests.clients.test_up import NAMES, addresses, running
 
 KINDS = ("server", "ledger", "stream", "ingest", "reconcile", "e2e")
@@ -33,7 +29,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def where(place: Path) -> Iterator[dict[str, str]]:
+def winside(place: Path) -> Iterator[dict[str, str]]:
     """
     Run servers with one signal, and return the environment that leads the command there.
     """
@@ -42,15 +38,6 @@ def where(place: Path) -> Iterator[dict[str, str]]:
         assert omen("emit", "--example", **environment).code == exits.OK
         assert omen("reconcile", "run", "--all", "--include-open", **environment).code == exits.OK
         yield environment
-
-
-def omen(*arguments: str | Path, **environment: str) -> Ended:
-    """
-    Run the command in this process, which saves each of these many lines a start; the servers are real.
-    """
-    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err, patch.dict(os.environ, environment):
-        code = run([str(each) for each in arguments])
-    return Ended(code, out.getvalue(), err.getvalue())
 
 
 def told(ended: Ended) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 from omen_cli import exits
 from omen_cli.app import GROUPS, VERBS, run
 from omen_cli.contexts import Context, Contexts, write
-from tests.clients.command import Here
+from tests.clients.command import inside
 
 QUAKE = Path(__file__).parent.parent / "omen_server/pipeline/fixtures/usgs/quake.json"
 ANSWERING: dict[str, Sequence[str]] = {  # verb → what follows it in a line that prints data
@@ -137,16 +137,15 @@ def test_every_verb_prints_json_that_parses(
     verb: str,
     words: dict[str, Any],
     servers: dict[str, str],
-    here: Here,
 ) -> None:
     """
     With -o json stdout is one JSON value, with -o jsonl one a line, whatever the exit code; so is an error on stderr.
     """
     if verb == "tls renew":
-        assert here("tls", "init", words["certificates"]).code == exits.OK
+        assert inside("tls", "init", words["certificates"]).code == exits.OK
     for form in FORMS.get(verb, ("json", "jsonl")):
         line = (word.format(**words, form=form) for word in ANSWERING[verb])
-        ended = here(*verb.split(), *line, "-o", form, **servers)
+        ended = inside(*verb.split(), *line, "-o", form, **servers)
         values = [json.loads(each) for each in (ended.out or ended.err).splitlines()]
         # A conflict: in some order of the verbs the reconciler is paused by now.
         said = {exits.OK, exits.PROBLEM, exits.NOT_FOUND, exits.UNREACHABLE, exits.CONFLICT}
@@ -171,24 +170,24 @@ def digits(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
-def test_every_help_has_an_example(verb: str, here: Here) -> None:
+def test_every_help_has_an_example(verb: str) -> None:
     """
     `omen VERB --help` says what the verb does and shows it in use.
     """
-    ended = here(*verb.split(), "--help")
+    ended = inside(*verb.split(), "--help")
     assert ended.code == 0
     examples = " ".join(ended.out.split())
     assert f"Example: omen {verb}" in examples or (verb == "bench profile" and "omen bench --profile" in examples)
 
 
-def test_the_list_of_verbs_says_what_each_does(here: Here) -> None:
+def test_the_list_of_verbs_says_what_each_does() -> None:
     """
     `omen` alone and `omen --help` name every verb with a sentence.
     """
     for group in ("", *GROUPS):
         verbs = {verb.removeprefix(f"{group} ").split()[0] for verb in VERBS if verb.startswith(f"{group} ".lstrip())}
         lines = [[*group.split(), "--help"], *([] if group in VERBS else [group.split()])]  # One that is a verb acts.
-        for ended in (here(*line) for line in lines):
+        for ended in (inside(*line) for line in lines):
             assert ended.code == 0
             for verb in verbs:
                 assert re.search(rf"│ {verb} +\w+ \w+", ended.out), verb

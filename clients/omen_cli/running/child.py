@@ -99,7 +99,8 @@ class Child:
 
     async def keep(self) -> None:
         """
-        Start the server again whenever it ends, unless it is held down; raises Stopped when it refuses its settings.
+        Start the server again whenever it ends, unless it is held down, for ever: also when its port or its disk is
+        somebody else's for a while. Whoever looks is told why each time.
         """
         backoff_s = BACKOFF_FIRST_S
         while True:
@@ -109,8 +110,6 @@ class Child:
             code = await self._process.wait()
             self._serving.clear()
             if self._free.is_set():
-                if code == REFUSED_SETTINGS:
-                    raise self._down(code)
                 if asyncio.get_running_loop().time() - began_s > BACKOFF_MAX_S:
                     backoff_s = BACKOFF_FIRST_S
                 why = "" if code < 0 else f" ({self.last_words()})"

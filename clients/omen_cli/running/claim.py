@@ -5,6 +5,7 @@ A crash at any point leaves the file behind. Whoever finds it without the lock h
 that servers named in it may still run: they are told from strangers by their start time.
 """
 
+import asyncio
 import fcntl
 import json
 import os
@@ -150,6 +151,5 @@ async def end_left_behind(directory: Path) -> list[str]:
     End what a supervisor which is gone left running, and return the names. Hold the directory meanwhile.
     """
     found = left_behind(directory)
-    for _, pid, born in found:
-        await end(pid, born)
+    await asyncio.gather(*(end(pid, born) for _, pid, born in found))
     return [name for name, _, _ in found]

@@ -13,9 +13,9 @@ from omen_cli.running.ports import CONSOLE_PORT, HOST, METRICS_PORT, PORT, Ports
 
 # What the servers read from the environment beside their flags. `omen up` is told by its own flags only: a key, a
 # certificate or a database meant for another OMEN would make its banner untrue.
-PREFIXES = ("OMEN_", "RISKCAST_", "RECONCILER_")
+PREFIXES = ("OMEN_", "RISKCAST_", "RECONCILER_", "CONSOLE_")
 SHARED = ("DATABASE_URL", "SEAL_GRACE_PERIOD_HOURS", "LATE_SEAL_GRACE_DAYS", "RATE_LIMIT_REQUESTS_PER_MINUTE")
-CONSOLE_NEEDS = ("omen_console", "jinja2", "starlette", "uvicorn", "multipart")
+CONSOLE_NEEDS = ("omen_console", "jinja2", "starlette", "uvicorn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,11 @@ def chosen(
 
     Stopped when one that was asked for is taken.
     """
-    ports = Ports()
+    ports, with_console = Ports(), console and has_console()
     servers = ports.row(3, port, PORT, "--port")
-    metrics = ports.row(3, metrics_port, METRICS_PORT, "--metrics-port")
-    with_console = console and has_console()
-    return Chosen(
-        servers, metrics, ports.row(1, console_port, CONSOLE_PORT, "--console-port")[0] if with_console else None
-    )
+    metrics = ports.row(4 if with_console else 3, metrics_port, METRICS_PORT, "--metrics-port")
+    web = ports.row(1, console_port, CONSOLE_PORT, "--console-port")[0] if with_console else None
+    return Chosen(servers, metrics, web)
 
 
 def has_console() -> bool:
@@ -86,18 +84,26 @@ def plans(wishes: Wishes) -> list[Plan]:
         ),
     ]
     if wishes.ports.console is not None:
-        at = f"{HOST}:{wishes.ports.console}"
-        flags = (f"--listen={at}", f"--omen={omen}", f"--riskcast={riskcast}", f"--reconciler={reconciler}")
-        log = place / "logs" / "omen_console.log"
-        found.append(Plan("Console", "omen_console", at, flags, log, web=True, environment=own_environment()))
+        found.append(_console(wishes, f"--omen={omen}", f"--riskcast={riskcast}", f"--reconciler={reconciler}"))
     return found
 
 
 def _server(wishes: Wishes, at: int, label: str, module: str, *flags: str) -> Plan:
-    address = f"{HOST}:{wishes.ports.servers[at]}"
-    own = (f"--listen={address}", f"--metrics-port={wishes.ports.metrics[at]}", "--log-format=json", *flags)
+    return _plan(wishes, label, module, f"{HOST}:{wishes.ports.servers[at]}", wishes.ports.metrics[at], *flags)
+
+
+def _console(wishes: Wishes, *flags: str) -> Plan:
+    address, metrics = f"{HOST}:{wishes.ports.console}", wishes.ports.metrics[-1]
+    here = f"--data-dir={wishes.directory}"
+    return _plan(wishes, "Console", "omen_console", address, metrics, here, *flags, web=True)
+
+
+def _plan(
+    wishes: Wishes, label: str, module: str, address: str, metrics_port: int, *flags: str, web: bool = False
+) -> Plan:
+    own = (f"--listen={address}", f"--metrics-port={metrics_port}", "--log-format=json", *flags)
     log = wishes.directory / "logs" / f"{module}.log"
-    return Plan(label, module, address, own, log, environment=own_environment())
+    return Plan(label, module, address, own, log, web=web, environment=own_environment())
 
 
 def own_environment() -> Mapping[str, str]:

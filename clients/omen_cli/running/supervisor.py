@@ -93,9 +93,9 @@ class Supervisor:
             await asyncio.gather(*starting, return_exceptions=True)
         self._keepers = [asyncio.create_task(child.keep(), name=name) for name, child in self._children.items()]
 
-    async def failed(self) -> None:
+    async def kept(self) -> None:
         """
-        Return never; raises Stopped when a server cannot go on, however often it is started.
+        Return never: whatever ends is started again. Raises what is wrong with us when that cannot go on.
         """
         await asyncio.gather(*self._keepers)
 
