@@ -17,7 +17,7 @@ from omen_rpc import logs, tracing
 from omen_rpc.address import AddressRefused, parse_address
 from omen_rpc.precautions import check_security
 from omen_rpc.server_info import own_version
-from omen_rpc.settings import Loaded, Program, ServerSettings, Setting, Settings, SettingsRefused, load
+from omen_rpc.settings import Loaded, Program, ProgramSettings, ServerSettings, Setting, Settings, SettingsRefused, load
 
 OK = 0
 USAGE = 2
@@ -71,11 +71,12 @@ def checked(own: Loaded[Settings]) -> list[Setting]:
     """
     Return the settings in force, secrets starred, when a server would start with them; else what it would refuse with.
     """
-    check_security(own.settings, parse_address(own.settings.listen))
+    if isinstance(own.settings, ServerSettings):
+        check_security(own.settings, parse_address(own.settings.listen))
     return own.shown()
 
 
-def observe(program: Program, settings: ServerSettings) -> None:
+def observe(program: Program, settings: ProgramSettings) -> None:
     """
     Let the process tell of itself as its settings say: by lines, and by spans if they are wanted.
     """

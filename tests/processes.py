@@ -16,7 +16,7 @@ from typing import Any
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 40.0
 # What the programs read from the environment.
-PREFIXES = ("OMEN_", "RISKCAST_", "RECONCILER_")
+PREFIXES = ("OMEN_", "RISKCAST_", "RECONCILER_", "CONSOLE_")
 
 
 def tree_environment() -> dict[str, str]:

@@ -15,7 +15,7 @@ from omen_client.operations import Operations
 from omen_client.pages import pages
 from omen_client.server import ServerClient
 from omen_client.stream import SignalStream, request_of
-from omen_rpc.channel import TIMEOUT_S, ClientFiles
+from omen_rpc.channel import ATTEMPTS_MAX, TIMEOUT_S, ClientFiles
 from omen_rpc.errors import CallError
 
 FILTERS = {
@@ -38,9 +38,15 @@ class OmenClient(ServerClient):
     SERVER = "OMEN"
 
     def __init__(
-        self, address: str, *, api_key: str | Path = "", tls: ClientFiles | None = None, timeout_s: float = TIMEOUT_S
+        self,
+        address: str,
+        *,
+        api_key: str | Path = "",
+        tls: ClientFiles | None = None,
+        timeout_s: float = TIMEOUT_S,
+        attempts_max: int = ATTEMPTS_MAX,
     ) -> None:
-        super().__init__(address, api_key=api_key, tls=tls, timeout_s=timeout_s)
+        super().__init__(address, api_key=api_key, tls=tls, timeout_s=timeout_s, attempts_max=attempts_max)
         self._ledger = LedgerServiceStub(self.connection.calls)
         self._ledger_streams = LedgerServiceStub(self.connection.subscriptions)
         self._signals = SignalServiceStub(self.connection.calls)
@@ -129,6 +135,12 @@ class OmenClient(ServerClient):
             for event in page.events:
                 yield event
 
+    async def signals_page(self, request: signal_pb.ListSignalsRequest) -> signal_pb.ListSignalsResponse:
+        """
+        Return one page of signals, newest first, for whoever turns the pages himself.
+        """
+        return await self.connection.call(self._signals.ListSignals, request)
+
     async def explain(self, signal_id: str) -> signal_pb.SignalExplanation:
         """
         Return how a signal came to be.
@@ -193,6 +205,12 @@ class OmenClient(ServerClient):
         async for page in pages(self.connection, self._ledger.ListPartitions, request):
             for partition in page.partitions:
                 yield partition
+
+    async def partitions_page(self, request: pb.ListPartitionsRequest) -> pb.ListPartitionsResponse:
+        """
+        Return one page of partitions, for whoever turns the pages himself.
+        """
+        return await self.connection.call(self._ledger.ListPartitions, request)
 
     async def partition(self, name: str) -> pb.GetPartitionResponse:
         """

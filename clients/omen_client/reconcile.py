@@ -79,6 +79,18 @@ class ReconcileClient(ServerClient):
             for each in page.runs:
                 yield each
 
+    async def runs_page(self, request: pb.ListRunsRequest) -> pb.ListRunsResponse:
+        """
+        Return one page of past runs, for whoever turns the pages himself.
+        """
+        return await self.connection.call(self._reconcile.ListRuns, request)
+
+    async def parked_page(self, request: pb.ListParkedRequest) -> pb.ListParkedResponse:
+        """
+        Return one page of parked signals, with how many there are in all.
+        """
+        return await self.connection.call(self._reconcile.ListParked, request)
+
     async def pause(self, reason: str) -> bool:
         """
         Make no further round until `resume`, and return whether it was paused before.
