@@ -81,7 +81,7 @@ def print_banner(form: Form, row: Mapping[str, Any]) -> None:
         print(f"  {'Elsewhere':<11} export {' '.join(moved)}")
     ends = f"omen down --data-dir {row['data_dir']}" if "detached_pid" in row else "Ctrl-C"
     lasting = "stops and forgets the data" if row["ephemeral"] else "stops and keeps the data"
-    print(f"  Next:  omen tail · omen emit --example · omen status     {ends} {lasting}", flush=True)
+    print(f"  Next:  omen demo · omen tail · omen emit --example · omen status     {ends} {lasting}", flush=True)
 
 
 def ledger_in_words(row: Mapping[str, Any]) -> str:
