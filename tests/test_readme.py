@@ -1,5 +1,5 @@
 """
-The README's blocks are run as they stand, only with the ports that were free.
+The blocks of the README and of docs/calling.md are run as they stand, only with the ports that were free.
 """
 
 import asyncio
@@ -33,11 +33,11 @@ class Block:
     text: str
 
 
-def blocks(root: Path) -> Iterator[Block]:
+def blocks(root: Path, page: str = "README.md") -> Iterator[Block]:
     """
-    Yield the README's blocks in order.
+    Yield a page's blocks in order.
     """
-    for match in BLOCK.finditer((root / "README.md").read_text()):
+    for match in BLOCK.finditer((root / page).read_text()):
         yield Block(match["how"] or "", match["kind"], match["text"])
 
 
@@ -132,11 +132,12 @@ async def run(root: Path, up: Running, *command: str) -> tuple[int, str]:
 @pytest.mark.timeout(240)
 async def test_every_block_of_the_readme_does_what_it_says(root: Path, up: Running) -> None:
     """
-    Each shell and Python block runs and ends as the README promises, with the servers of `make up` running.
+    Each shell and Python block runs and ends as the page promises, with the servers of `make up` running.
     """
     ran = 0
-    for block in blocks(root):
-        if block.how in {"serve", "banner"} or (block.how == "node" and not has_npm()):
+    for block in (*blocks(root), *blocks(root, "docs/calling.md")):
+        shown = block.kind == "text" or block.how in {"serve", "terminals"}
+        if shown or (block.how == "node" and not has_npm()):
             continue
         text = up.translate(block.text)
         expected = int(block.how.removeprefix("fails ")) if block.how.startswith("fails ") else 0
@@ -145,7 +146,31 @@ async def test_every_block_of_the_readme_does_what_it_says(root: Path, up: Runni
         assert code == expected, f"{block.text}\n→ {code}\n{output}"
         assert output.strip() or "protoc" in text, f"{block.text}\nprinted nothing"
         ran += 1
-    assert ran >= 7
+    assert ran >= 15
+
+
+async def test_the_three_servers_start_by_hand(root: Path, tmp_path: Path) -> None:
+    """
+    The README's lines for three terminals start three servers, each with nothing but its name.
+    """
+    (lines,) = (block.text.splitlines() for block in blocks(root) if block.how == "terminals")
+    assert len(lines) == 3
+    for line in lines:
+        program, *arguments = line.split()
+        own = dict.fromkeys((f"{each}_LISTEN" for each in ("OMEN", "RISKCAST", "RECONCILER")), "127.0.0.1:0")
+        ports = dict.fromkeys((f"{each}_METRICS_PORT" for each in ("OMEN", "RISKCAST", "RECONCILER")), "0")
+        process = await asyncio.create_subprocess_exec(
+            program, *arguments, cwd=tmp_path, env=environment() | own | ports, stderr=asyncio.subprocess.PIPE
+        )
+        assert process.stderr is not None
+        try:
+            async with asyncio.timeout(30):
+                while b'"serving"' not in (said := await process.stderr.readline()):
+                    assert said, f"{line} ended"
+        finally:
+            process.terminate()
+            await process.communicate()
+        assert process.returncode == 0
 
 
 async def test_the_readme_shows_the_banner_that_make_up_prints(root: Path, up: Running, tmp_path: Path) -> None:
