@@ -75,11 +75,18 @@ def test_a_collector_that_is_away_holds_up_no_end(monkeypatch: pytest.MonkeyPatc
     """
     When spans cannot be sent, a server that ends waits for them a moment and no longer.
     """
-    held = Event()
+    entered, held = Event(), Event()
+
+    def stuck() -> None:
+        entered.set()
+        held.wait()
+
     provider = TracerProvider(shutdown_on_exit=False)
-    monkeypatch.setattr(provider, "shutdown", held.wait)
+    monkeypatch.setattr(provider, "shutdown", stuck)
     monkeypatch.setattr(otel, "CLOSE_TIMEOUT_S", 0.01)
     Spans(provider).close()
+    assert entered.wait(5)
+    assert not held.is_set()  # It is still at it, and nobody waits.
     held.set()
 
 
