@@ -4,6 +4,7 @@ Spans made by the OpenTelemetry SDK. Nothing imports this module before somebody
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from threading import Thread
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -19,6 +20,7 @@ from omen_rpc.server_info import own_version
 from omen_rpc.tracing import Kind
 
 LINKS_MAX = 128
+CLOSE_TIMEOUT_S = 2.0
 KINDS: dict[Kind, SpanKind] = {
     "internal": SpanKind.INTERNAL,
     "server": SpanKind.SERVER,
@@ -37,9 +39,11 @@ class Spans:
 
     def close(self) -> None:
         """
-        Send what waits to be sent.
+        Send what waits to be sent, as far as that takes no time: a collector that is away holds up no server's end.
         """
-        self._provider.shutdown()
+        sending = Thread(target=self._provider.shutdown, daemon=True)
+        sending.start()
+        sending.join(CLOSE_TIMEOUT_S)
 
     def here(self) -> str:
         """

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
 import grpc
@@ -11,12 +12,16 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from omen.v1.signal_service_pb2 import GetSignalRequest, GetSignalResponse
-from omen_rpc import tracing
+from omen_rpc import otel, tracing
 from omen_rpc.call import CURRENT
 from omen_rpc.channel import Connection
 from omen_rpc.errors import Reason, fault
 from omen_rpc.otel import LINKS_MAX, Spans
+from omen_rpc.program import observe
+from omen_rpc.settings import SettingsRefused
+from omen_server.settings import PROGRAM, OmenSettings
 from tests.hosting import Scripted, hosted, refusal, stub_of
+from tests.omen_rpc.conftest import Logged
 from tests.processes import tree_environment
 
 SECRET = "sk-live-51Hx"
@@ -54,6 +59,35 @@ def test_off_is_nothing() -> None:
     programs = "omen_server.__main__, riskcast_server.__main__, reconciler.__main__"
     check = f"import sys, {programs}; sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     subprocess.run([sys.executable, "-c", check], env=tree_environment(), check=True)
+
+
+def test_spans_need_their_extra(monkeypatch: pytest.MonkeyPatch, logged: Logged) -> None:
+    """
+    Without OpenTelemetry, asking for spans is refused in words, and nothing is begun.
+    """
+    monkeypatch.setitem(sys.modules, "omen_rpc.otel", None)
+    with pytest.raises(SettingsRefused, match=r"--traces otlp needs OpenTelemetry\. Install omen-dualpath\[otel\]\."):
+        observe(PROGRAM, OmenSettings(traces="otlp", log_format="json"))
+    assert (tracing.ACTIVE, logged.text) == (None, "")
+
+
+def test_a_collector_that_is_away_holds_up_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    When spans cannot be sent, a server that ends waits for them a moment and no longer.
+    """
+    entered, held = Event(), Event()
+
+    def stuck() -> None:
+        entered.set()
+        held.wait()
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    monkeypatch.setattr(provider, "shutdown", stuck)
+    monkeypatch.setattr(otel, "CLOSE_TIMEOUT_S", 0.01)
+    Spans(provider).close()
+    assert entered.wait(5)
+    assert not held.is_set()  # It is still at it, and nobody waits.
+    held.set()
 
 
 def test_spans_nest_and_link(exporter: InMemorySpanExporter) -> None:
