@@ -5,11 +5,14 @@ The event stream of a page, from a console that is a process of its own.
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
 from omen_client import OmenClient
+from omen_console.events import since_of
 from tests.console.conftest import Open, Show
 from tests.console.stage import one_more_subscriber, signals
 
@@ -85,6 +88,26 @@ async def test_a_tail_is_filtered_as_its_page(show: Show) -> None:
                 if found.count("<tr>") >= 2:
                     break
         assert found.count(">WEATHER<") == found.count("<tr>") == 2
+
+
+async def test_nothing_is_lost_between_a_page_and_its_stream(show: Show) -> None:
+    """
+    A stream that is told when its page was made begins there, and never long before.
+    """
+    async with OmenClient(show.stage.address("omen_server")) as omen:
+        made_at = datetime.now(UTC)
+        await omen.emit_all(signals(3, 31_000))
+    async with httpx.AsyncClient(base_url=show.root, timeout=10) as client:
+        found = ""
+        async with asyncio.timeout(10):
+            async for frame in frames_of(client, f"events?{urlencode({'tail': 1, 'since': made_at.isoformat()})}"):
+                assert datetime.fromisoformat(frame["at"]) > made_at
+                found += frame.get("rows", "")
+                if "OMEN-STAGE31002" in found:
+                    break
+    assert "OMEN-STAGE31000" in found
+    assert since_of(made_at.isoformat(), made_at + timedelta(hours=1)) == made_at + timedelta(minutes=59)
+    assert [since_of(text, made_at) for text in ("", "yesterday", "2026-01-28T10:00:00")] == [None] * 3
 
 
 async def test_as_many_pages_are_live_as_may_be(open_web: Open, show: Show) -> None:
