@@ -8,8 +8,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from cyclopts import App
 from prometheus_client.metrics import MetricWrapperBase
 
+from omen_cli.app import SUMMARY, VERBS, application
+from omen_cli.bench.budgets import LAPTOP, UNITS
 from omen_console.settings import PROGRAM as CONSOLE
 from omen_console.settings import ConsoleSettings
 from omen_rpc import metrics
@@ -100,14 +103,87 @@ def series() -> Iterator[str]:
     Yield every series a server exposes.
     """
     yield from ("# Metrics", "", NOTE, "")
-    yield "Every server exposes these at `/metrics` on its metrics port, beside those of the Python process."
-    yield from ("", "| series | type | labels | what it counts |", "|---|---|---|---|")
+    yield "A server exposes these at `/metrics` on its metrics port, beside those of the Python process."
+    yield from ("", "| series | type | labels | server | what it counts |", "|---|---|---|---|---|")
     for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase):
             described = next(iter(metric.describe()))
             name = described.name + ("_total" if described.type == "counter" else "")
             labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001 - it has no public name
-            yield f"| `{name}` | {described.type} | {labels} | {described.documentation} |"
+            server = metrics.server_of(described.name)
+            yield f"| `{name}` | {described.type} | {labels} | {server} | {described.documentation} |"
+
+
+def commands() -> Iterator[str]:
+    """
+    Yield every verb of the command.
+    """
+    yield from ("# The `omen` command", "", NOTE, "", *SUMMARY.splitlines()[2:], "")
+    app = application()
+    yield from ("## Where the servers are", "")
+    yield "Every verb that talks to a server takes these, too. Flags win over variables, those over the context."
+    yield from ("", *sorted(shared(app)))
+    yield from ("", "| verb | what it does |", "|---|---|")
+    for verb in VERBS:
+        first = summary_of(app, verb).split("\n\n")[0].replace("\n", " ")
+        yield f"| [`omen {verb}`](#omen-{verb.replace(' ', '-')}) | {first} |"
+    for verb in VERBS:
+        yield from ("", f"## omen {verb}", "", *described(app, verb))
+
+
+def summary_of(app: App, verb: str) -> str:
+    """
+    Return what a verb says of itself.
+    """
+    return command_of(app, verb).help.strip()
+
+
+def command_of(app: App, verb: str) -> App:
+    """
+    Return a verb's part of the command.
+    """
+    for name in verb.split():
+        app = app[name]
+    return app
+
+
+def shared(app: App) -> frozenset[str]:
+    """
+    Return the flags that lead to the servers, a line each; they are said once and not at every verb.
+    """
+    lines = command_of(app, "health").generate_docs(output_format="markdown").splitlines()
+    return frozenset(line for line in lines if line.startswith("* `--") and not line.startswith("* `--output"))
+
+
+def described(app: App, verb: str) -> Iterator[str]:
+    """
+    Yield a verb's own page, its heading left out and its examples set apart.
+    """
+    page = command_of(app, verb).generate_docs(output_format="markdown").splitlines()
+    usage = page.index("```console")
+    yield from ("```console", f"omen {' '.join(verb.split()[:-1])} {page[usage + 1]}".replace("  ", " "))
+    said_once = shared(app)
+    for line in page[usage + 2 :]:
+        if line.startswith("Example: "):
+            yield f"Example: `{line.removeprefix('Example: ')}`"
+        elif line not in said_once:
+            yield line.rstrip()
+    if said_once & set(page):
+        yield "* and [where the servers are](#where-the-servers-are)"
+
+
+def budgets() -> Iterator[str]:
+    """
+    Yield what the product promises to do on a laptop.
+    """
+    yield from ("# Performance", "", NOTE, "")
+    yield "What is promised, for a laptop with a disk of its own; `omen bench --profile laptop` measures it all anew"
+    yield "and says PASS or FAIL. A promise is several times less than what a quiet machine does: it is there to notice"
+    yield "what became slower. `omen bench ledger`, `ingest`, `emit`, `e2e` and `stream` tell the figures themselves."
+    yield from ("", "| what | callers | budget | case of `omen bench` |", "|---|---|---|---|")
+    for each in LAPTOP:
+        limit = f"{'at most' if each.at_most else 'at least'} {each.limit:,g} {UNITS[each.metric]}"
+        yield f"| {each.what} | {each.callers} | {limit} | `{each.bench}`: {each.case} |"
 
 
 PAGES: dict[str, Callable[[], Iterator[str]]] = {
@@ -115,6 +191,8 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "rpcs.md": rpcs,
     "settings.md": settings,
     "metrics.md": series,
+    "cli.md": commands,
+    "performance.md": budgets,
 }
 
 

@@ -38,6 +38,9 @@ class ProgramSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    traces: Literal["off", "otlp"] = Field(
+        "off", description="Where spans go; otlp needs the extra otel, the OTEL_EXPORTER_OTLP_… variables say the rest."
+    )
     log_format: Literal["auto", "json", "text"] = Field("auto", description="auto is text on a terminal, else JSON.")
 
 
@@ -50,7 +53,7 @@ class ServerSettings(ProgramSettings):
     metrics_port: int = Field(9051, ge=0, le=65535, description="Port of /metrics, /livez and /readyz; 0 picks one.")
     env: Literal["development", "production"] = Field(
         "development",
-        description="production refuses to start without keys, waits for load balancers, hides reflection.",
+        description="production refuses what is unsafe, waits for load balancers, hides reflection.",
         json_schema_extra={"variables": ["OMEN_ENV"]},
     )
     insecure: bool = Field(default=False, description="Serve without TLS on an address that is not loopback.")
@@ -96,6 +99,17 @@ class ServerSettings(ProgramSettings):
         None, ge=0, le=600, description="Seconds between NOT_SERVING and closing; 5 in production, else 0."
     )
     drain_timeout_s: float = Field(30.0, gt=0, le=600, description="How long calls may finish when stopping.")
+    notify_socket: str = Field(
+        "",
+        description="The service manager's socket, told of start, life and end. systemd sets it.",
+        json_schema_extra={"variables": ["NOTIFY_SOCKET"]},
+    )
+    watchdog_usec: int = Field(
+        0,
+        ge=0,
+        description="How long the manager waits for a sign of life; 0 is for ever. systemd sets it.",
+        json_schema_extra={"variables": ["WATCHDOG_USEC"]},
+    )
 
     @property
     def serves_reflection(self) -> bool:

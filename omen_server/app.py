@@ -1,5 +1,4 @@
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from omen.v1 import ledger_service_pb2, operations_service_pb2, signal_service_pb2
+from omen_rpc import metrics
 from omen_rpc.program import FAILED
 from omen_rpc.server import Server, StoppedEarly
 from omen_rpc.settings import Loaded
@@ -30,9 +30,10 @@ from omen_server.opening import desk_of, index_of, ledger_of, riskcast_of
 from omen_server.operations import Operated, Operations
 from omen_server.pipeline.ruleset import Ruleset
 from omen_server.pipeline.run import Outcome
-from omen_server.polling import polling
+from omen_server.polling import polling, polls_of
 from omen_server.refusals import REFUSALS
 from omen_server.requeue import Requeue
+from omen_server.running import end_now, end_with
 from omen_server.settings import PROGRAM, OmenSettings
 from omen_server.settled import standing
 from omen_server.stats import Stats
@@ -44,7 +45,6 @@ LEDGER = ledger_service_pb2.DESCRIPTOR.services_by_name["LedgerService"]
 OPERATIONS = operations_service_pb2.DESCRIPTOR.services_by_name["OperationsService"]
 
 ENGINE = "file ledger"
-LAST_ANSWERS_S = 0.5
 LAST_PUSHES_S = 5.0
 
 log = structlog.get_logger()
@@ -66,6 +66,7 @@ async def run(loaded: Loaded[OmenSettings]) -> None:
     Serve OMEN until told to stop. The order of this list is the order of starting; draining is its reverse.
     """
     settings = loaded.settings
+    polls_of(settings)  # Only to refuse what cannot be polled, before anything is opened or made.
     services = Services(SignalService(), LedgerService(), Operations())
     hosted = {SIGNALS: services.signals, LEDGER: services.ledger, OPERATIONS: services.operations}
     server = Server(PROGRAM.name, loaded, hosted, REFUSALS)
@@ -112,7 +113,7 @@ async def answering(settings: OmenSettings, services: Services, ledger: Ledger, 
         services.signals.begin(Parts(events, signals, queries, emitter, notes, stream, rules))
         services.ledger.begin(ledger, emitter.settled if emitter is not None else None, partition_of(index))
         stack.push_async_callback(services.ledger.close)
-        poller = await stack.enter_async_context(polling(settings, events))
+        poller = await stack.enter_async_context(polling(settings, events, server))
         services.operations.begin(
             Operated(
                 desk=desk,
@@ -141,6 +142,7 @@ async def emitting(
     time left to drain: whoever still waits has an outcome then.
     """
     if not settings.riskcast:
+        metrics.LEDGER_OFFSET.labels("settled").set_function(lambda: ledger.durable_offset)
         log.warning("nothing_is_pushed", text="No RiskCast is configured: signals stay in the ledger.")
         yield None
         return
@@ -233,6 +235,7 @@ async def looked_after(ledger: Ledger, settings: OmenSettings, server: Server) -
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(upkeep.seal_when_due(ledger, settings.seal_interval_s, stopping))
             tasks.create_task(upkeep.run_lifecycle(ledger, settings.lifecycle_interval_s, stopping))
+            tasks.create_task(upkeep.measure(ledger, settings.seal_interval_s, stopping))
             tasks.create_task(upkeep.watch_space(ledger, settings.disk_check_interval_s, stopping, tell_space))
             try:
                 yield
@@ -247,23 +250,10 @@ async def looked_after(ledger: Ledger, settings: OmenSettings, server: Server) -
         poison.cancel()
 
 
-async def end_with(task: "asyncio.Task[None]", server: Server) -> None:
-    """
-    End the process when *task* has ended, which goes on for ever by itself: without it the server only looks alive.
-    """
-    await asyncio.wait([task])
-    error = None if task.cancelled() else task.exception()
-    log.critical("task_ended", task=task.get_name(), exit_code=FAILED, exc_info=error)
-    await server.give_up(LAST_ANSWERS_S)
-    os._exit(FAILED)
-
-
 async def end_when_poisoned(ledger: Ledger, server: Server) -> None:
     """
     End the process when the disk has failed under the ledger: nobody knows what it holds until a restart has looked.
     """
     failed = await asyncio.shield(ledger.failed)
     log.critical("ledger_poisoned", text=str(failed), exit_code=FAILED)
-    await server.give_up(LAST_ANSWERS_S)
-    # Nothing is flushed or closed in order: every step of that would trust the disk.
-    os._exit(FAILED)
+    await end_now(server)

@@ -2,16 +2,14 @@
 Opening what the server stands on, and saying in words why it cannot.
 """
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 import structlog
 
 from omen_client.riskcast import RiskCastClient
-from omen_rpc.channel import ClientFiles, ConnectionRefused, read_key
+from omen_rpc.channel import ClientFiles, ConnectionRefused
 from omen_rpc.program import StartFailed
 from omen_rpc.server import Server
 from omen_rpc.settings import SettingsRefused
@@ -26,6 +24,7 @@ from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.names import IDENTITY
 from omen_server.pipeline.ruleset import Ruleset
 from omen_server.records import SIGNALS as RECORDS
+from omen_server.running import running
 from omen_server.settings import OmenSettings
 from omen_server.tail import Tail
 
@@ -93,7 +92,7 @@ async def index_of(
             raise SettingsRefused(f"--index: {error}") from None
         except OSError as error:
             raise SettingsRefused(f"--index: {error.filename}: {error.strerror}.") from None
-        async with running("index", follower.run()):
+        async with running("index", follower.run(), server):
             yield index, follower
 
 
@@ -119,7 +118,7 @@ async def riskcast_of(settings: OmenSettings) -> AsyncIterator[RiskCastClient]:
     try:
         client = RiskCastClient(
             settings.riskcast,
-            api_key=read_key(settings.riskcast_api_key_file),
+            api_key=settings.riskcast_api_key_file or "",
             tls=ClientFiles(settings.tls_ca, settings.tls_client_cert, settings.tls_client_key) if secure else None,
             attempts_max=1,
         )
@@ -127,26 +126,3 @@ async def riskcast_of(settings: OmenSettings) -> AsyncIterator[RiskCastClient]:
         raise SettingsRefused(f"--riskcast: {error}") from None
     async with client:
         yield client
-
-
-@asynccontextmanager
-async def running(name: str, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """
-    Run *work* while the block does. It goes on for ever by itself; that it ended all the same is told aloud.
-    """
-    task = asyncio.create_task(work, name=name)
-    task.add_done_callback(tell_end)
-    try:
-        yield
-    finally:
-        task.remove_done_callback(tell_end)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def tell_end(task: "asyncio.Task[None]") -> None:
-    """
-    Log that something stopped which the server needs.
-    """
-    error = None if task.cancelled() else task.exception()
-    log.critical("task_ended", task=task.get_name(), exc_info=error)

@@ -3,6 +3,7 @@ What became of each signal on the hot path, for those who wait for it.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,7 +42,8 @@ class Outcomes:
 
     def __init__(self, kept_max: int) -> None:
         self._kept_max = kept_max
-        self._kept: dict[int, Outcome] = {}
+        # Not a plain dict: looking for its first entry passes all that were deleted in front of it.
+        self._kept: OrderedDict[int, Outcome] = OrderedDict()
         self._awaited: dict[int, asyncio.Future[Outcome]] = {}
 
     def get(self, offset: int) -> Outcome | None:
@@ -57,7 +59,7 @@ class Outcomes:
         self._kept.pop(offset, None)
         self._kept[offset] = outcome
         if len(self._kept) > self._kept_max:
-            del self._kept[next(iter(self._kept))]
+            self._kept.popitem(last=False)
         waiting = self._awaited.pop(offset, None)
         if waiting is not None:
             waiting.set_result(outcome)

@@ -7,6 +7,7 @@ from the ledger; nothing hangs on what is.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -99,7 +100,8 @@ class Tail:
         self._ledger = ledger
         self._records_max = records_max
         self._bytes_max = bytes_max
-        self._window: dict[int, Committed] = {}
+        # Not a plain dict: looking for its first entry passes all that were deleted in front of it.
+        self._window: OrderedDict[int, Committed] = OrderedDict()
         self._bytes = 0
 
     @property
@@ -118,7 +120,7 @@ class Tail:
             window[item.offset] = item
             self._bytes += item.size_bytes
         while len(window) > self._records_max or (self._bytes > self._bytes_max and window):
-            self._bytes -= window.pop(next(iter(window))).size_bytes
+            self._bytes -= window.popitem(last=False)[1].size_bytes
 
     def after(self, offset: int, records_max: int = BATCH_RECORDS) -> list[Committed]:
         """

@@ -13,8 +13,9 @@ from datetime import UTC, date, datetime
 
 import structlog
 
+from omen.v1.ledger_service_pb2 import PARTITION_STATE_DELETED, Partition
 from omen_client import OmenClient
-from omen_rpc import metrics
+from omen_rpc import logs, metrics
 from omen_rpc.errors import Reason, fault
 from reconcile.v1 import reconcile_service_pb2 as pb
 
@@ -60,6 +61,8 @@ class Rounds:
         self._turn = asyncio.Lock()
         self._lost = False
         self._paused = False
+        self._succeeded_at = now()
+        metrics.RECONCILE_LAST_SUCCESS_AGE_SECONDS.set_function(self._age_s)
 
     async def make(self, target: Target, wish: Wish, tell: Tell) -> pb.RunReconcileResponse.Summary:
         """
@@ -73,18 +76,21 @@ class Rounds:
             began_s = time.monotonic()
             run_id = f"run-{self._now():%Y%m%dT%H%M%S}-{os.urandom(4).hex()}"
             summary = pb.RunReconcileResponse.Summary(run_id=run_id)
-            names = await self._names(target)
+            partitions = await self._partitions(target)
             budget = Budget(wish.replays_max, began_s + wish.seconds_max, self._stopping)
 
-            for number, name in enumerate(names, 1):
+            for number, partition in enumerate(partitions, 1):
 
                 def told(progress: pb.RunReconcileResponse.Progress, number: int = number) -> None:
-                    progress.partition_number, progress.partition_total = number, len(names)
+                    progress.partition_number, progress.partition_total = number, len(partitions)
                     tell(pb.RunReconcileResponse(progress=progress))
 
                 if self._stopping():
                     break
-                result = await self._reconcile.run(name, wish, budget, run_id, told)
+                if partition.state == PARTITION_STATE_DELETED:
+                    result = passed_over(partition.partition, run_id)
+                else:
+                    result = await self._reconcile.run(partition.partition, wish, budget, run_id, told)
                 count(summary, result)
                 tell(pb.RunReconcileResponse(result=result))
             summary.duration.FromMilliseconds(round((time.monotonic() - began_s) * 1000))
@@ -96,22 +102,28 @@ class Rounds:
         """
         Let the round that is under way end after its batch, and begin no other until `resume`; also over a restart.
         """
+        already_paused = await self._control.pause(reason)
+        # After it: a round that begins meanwhile has asked before, and would take this back.
         self._paused = True
-        return await self._control.pause(reason)
+        return already_paused
 
     async def resume(self) -> bool:
         """
         Go on.
         """
+        was_paused = await self._control.resume()
         self._paused = False
-        return await self._control.resume()
+        return was_paused
 
-    async def _names(self, target: Target) -> list[str]:
+    async def _partitions(self, target: Target) -> list[Partition]:
+        """
+        Return the partitions that are meant, in the order in which they are reconciled.
+        """
         if target.partition:
-            await self._omen.partition(target.partition)
-            return [target.partition]
-        names = [each.partition async for each in self._omen.partitions(page_size=500)]
-        return in_order(since(names, target.since_days, self._today()) if target.since_days else names)
+            return [(await self._omen.partition(target.partition)).partition]
+        found = {each.partition: each async for each in self._omen.partitions(page_size=500)}
+        names = since(found, target.since_days, self._today()) if target.since_days else found
+        return [found[name] for name in in_order(names)]
 
     def _today(self) -> date:
         return self._now().astimezone(UTC).date()
@@ -127,10 +139,14 @@ class Rounds:
                 Reason.ERROR_REASON_RECONCILE_PAUSED, f"Reconciling is paused: {reason}", metadata={"reason": reason}
             )
 
+    def _age_s(self) -> float:
+        return (self._now() - self._succeeded_at).total_seconds()
+
     async def _measure(self, summary: pb.RunReconcileResponse.Summary) -> None:
         metrics.RECONCILE_PARKED_SIGNALS.set(await self._parked.count())
         if not (summary.partial or summary.failed or self._stopping()):
-            metrics.RECONCILE_LAST_SUCCESS_TIMESTAMP.set(self._now().timestamp())
+            self._succeeded_at = self._now()
+            metrics.RECONCILE_LAST_SUCCESS_TIMESTAMP.set(self._succeeded_at.timestamp())
 
     @asynccontextmanager
     async def _leased(self) -> AsyncIterator[None]:
@@ -159,8 +175,17 @@ class Rounds:
             try:
                 self._lost = await self._control.hold(self._owner, self._lease_s, self._now()) is None
             except Exception as error:  # noqa: BLE001 - the loop of a task: a lease that cannot be renewed is lost
-                log.warning("lease_not_renewed", text=str(error))
+                log.warning("lease_not_renewed", text=logs.words(error))
                 self._lost = True
+
+
+def passed_over(partition: str, run_id: str) -> pb.ReconcileResult:
+    """
+    Return that a partition is gone past its retention: it was proven complete before, and nothing is left to compare.
+    """
+    return pb.ReconcileResult(
+        partition_date=partition, run_id=run_id, status=pb.RECONCILE_STATUS_SKIPPED, reason="deleted_after_retention"
+    )
 
 
 def count(summary: pb.RunReconcileResponse.Summary, result: pb.ReconcileResult) -> None:

@@ -2,6 +2,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from omen_rpc.errors import CallError, Reason, fault
+from omen_rpc.program import StartFailed
 from omen_rpc.refusal import Translate
 from omen_rpc.server import Server
 from omen_rpc.settings import Loaded, SettingsRefused
@@ -47,6 +48,8 @@ async def run(loaded: Loaded[RiskCastSettings]) -> None:
             await server.run(engine=store.engine)
     except (StoreLocked, StoreTooNew, StoreUrlUnknown) as error:
         raise SettingsRefused(f"--store: {error}") from None
+    except StoreUnavailable as error:
+        raise StartFailed(f"--store: {error}. Start it again when the database answers.") from None
     finally:
         await server.close()
 

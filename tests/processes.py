@@ -25,7 +25,8 @@ def tree_environment() -> dict[str, str]:
     """
     root = Path(__file__).parent.parent
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(PREFIXES)}
-    return inherited | {"PYTHONPATH": os.pathsep.join(str(root / part) for part in ("", "proto", "clients"))}
+    own = {"OMEN_CONTEXTS_FILE": os.fspath(root / "no-contexts.json")}  # Whoever runs the tests may have contexts.
+    return inherited | own | {"PYTHONPATH": os.pathsep.join(str(root / part) for part in ("", "proto", "clients"))}
 
 
 class ServerProcess:

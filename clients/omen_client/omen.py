@@ -1,6 +1,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 from omen.v1 import ledger_service_pb2 as pb
@@ -34,11 +35,13 @@ class OmenClient(ServerClient):
     ``async with OmenClient("127.0.0.1:50051") as omen: …``
     """
 
+    SERVER = "OMEN"
+
     def __init__(
         self,
         address: str,
         *,
-        api_key: str = "",
+        api_key: str | Path = "",
         tls: ClientFiles | None = None,
         timeout_s: float = TIMEOUT_S,
         attempts_max: int = ATTEMPTS_MAX,
@@ -250,11 +253,17 @@ class OmenClient(ServerClient):
         """
         return await self.connection.call(self._ledger.GetWatermark, pb.GetWatermarkRequest(partition=name))
 
-    async def fingerprint(self, name: str, from_index: int = 0, through_index: int = 0) -> pb.GetFingerprintResponse:
+    async def fingerprint(
+        self, name: str, from_index: int = 0, through_index: int = 0, *, ledger_epoch: str = ""
+    ) -> pb.GetFingerprintResponse:
         """
         Return the count and the fingerprint of a range of positions; of all that are durable by default.
+
+        The answer does not repeat *ledger_epoch*: it names another one, or none.
         """
-        request = pb.GetFingerprintRequest(partition=name, from_index=from_index, through_index=through_index)
+        request = pb.GetFingerprintRequest(
+            partition=name, from_index=from_index, through_index=through_index, ledger_epoch=ledger_epoch
+        )
         return await self.connection.call(self._ledger.GetFingerprint, request)
 
     async def blocks(self, name: str, through_index: int = 0, *, page_size: int = 0) -> AsyncIterator[BlockFingerprint]:

@@ -1,5 +1,6 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from pathlib import Path
 
 from omen_client.pages import pages
 from omen_client.server import ServerClient
@@ -15,11 +16,13 @@ class ReconcileClient(ServerClient):
     The reconciler, as a caller sees it. Every method may raise `CallError` or one of its subclasses.
     """
 
+    SERVER = "The reconciler"
+
     def __init__(
         self,
         address: str,
         *,
-        api_key: str = "",
+        api_key: str | Path = "",
         tls: ClientFiles | None = None,
         timeout_s: float = TIMEOUT_S,
         attempts_max: int = ATTEMPTS_MAX,

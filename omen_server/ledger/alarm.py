@@ -20,8 +20,10 @@ class Alarm:
 
     def gap(self, gap: Gap) -> None:
         """
-        Tell of positions that cannot be read.
+        Tell of positions that cannot be read, unless that is how it should be.
         """
+        if gap.deleted:
+            return
         self._tell(gap.partition, gap.file, gap.byte_offset, index=gap.first_index, reason=gap.reason)
 
     def fault(self, fault: Fault) -> None:

@@ -17,8 +17,8 @@ from .format import Damage, looks_torn
 from .manifest import Manifest, digest, read_seal, unfinished_manifest
 from .marks import Marks
 from .merkle import MerkleTree, audit_path, leaf_hash
-from .names import COMPRESSED, MANIFEST, TOMBSTONE, manifest_name, segment_ordinal
-from .partition import PartitionFiles, partition_names, read_partition_files
+from .names import COMPRESSED, MANIFEST, manifest_name, segment_ordinal
+from .partition import PartitionFiles, is_deleted, partition_names, read_partition_files
 from .reader import Walk
 from .segment import Record, load_segment, read_segment
 
@@ -157,7 +157,7 @@ class _Check:
         """
         Tell whether the segments went, or are going, because their time was over. Manifests and seal are left to check.
         """
-        return self.files.manifest is not None and self.disk.size(f"{self.files.directory}/{TOMBSTONE}") is not None
+        return self.files.manifest is not None and is_deleted(self.disk, self.files)
 
     def records(self) -> Iterator[Progress]:
         """

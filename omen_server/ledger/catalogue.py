@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from .durable import Disk
 from .manifest import SealedSegment
-from .names import ARCHIVE, COMPRESSED, MANIFEST, RECONCILED, TOMBSTONE, date_of, is_late
-from .partition import Gap, PartitionFiles
+from .names import ARCHIVE, COMPRESSED, MANIFEST, RECONCILED, date_of, is_late
+from .partition import Gap, PartitionFiles, is_deleted
 from .reader import Limit
 from .seal import skipped_count
 
@@ -138,7 +138,7 @@ def _segment(disk: Disk, files: PartitionFiles, file: str, covered: dict[str, Se
 
 
 def _state(disk: Disk, files: PartitionFiles, *, sealing: bool) -> PartitionState:
-    if disk.size(f"{files.directory}/{TOMBSTONE}") is not None:
+    if is_deleted(disk, files):
         return PartitionState.DELETED
     if not files.sealed:
         return PartitionState.SEALING if sealing else PartitionState.OPEN

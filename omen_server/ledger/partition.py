@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from .durable import Disk, replace_file
 from .errors import PartitionDamaged
 from .manifest import Manifest, trusted_manifest
-from .names import ARCHIVE, CURRENT, GAPS, SEALED, is_partition, segment_ordinal
+from .names import ARCHIVE, CURRENT, GAPS, SEALED, TOMBSTONE, is_partition, segment_ordinal
 from .segment import segment_files
 
 
@@ -19,7 +19,8 @@ class Gap:
     Positions of one partition that no record can be read from, and why. Closed ranges, never silent.
 
     Where the damage hides exactly which offsets it took, the offsets are the widest they can be. `skipped` says that
-    the numbers were passed over because nobody could tell how many of them had been given away.
+    the numbers were passed over because nobody could tell how many of them had been given away; `deleted`, that they
+    went with their partition past its retention, which is no damage.
     """
 
     partition: str
@@ -33,6 +34,7 @@ class Gap:
     byte_offset: int
     reason: str
     skipped: bool = False
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,13 @@ def read_partition_files(disk: Disk, root: str, name: str) -> PartitionFiles:
     return PartitionFiles(
         name, directory, segment_files(disk, directory), present, manifest, read_gaps(disk, directory)
     )
+
+
+def is_deleted(disk: Disk, files: PartitionFiles) -> bool:
+    """
+    Tell whether the segments went, or are going, past their retention. Only the tombstone says so: they may be lost.
+    """
+    return disk.size(f"{files.directory}/{TOMBSTONE}") is not None
 
 
 def read_gaps(disk: Disk, directory: str) -> tuple[Gap, ...]:

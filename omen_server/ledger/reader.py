@@ -14,7 +14,7 @@ from .durable import Disk
 from .entry import Codec, sequence_of
 from .format import Damage
 from .marks import Marks
-from .partition import Gap, PartitionFiles
+from .partition import Gap, PartitionFiles, is_deleted
 from .segment import Record, stream_segment
 
 
@@ -135,7 +135,7 @@ class Walk:
         through = expected if self.limit is None else max(self.limit.index, expected - 1)
         if expected == 0 or through < expected or (self.limit is None and (self.trailing is None or self.open_end)):
             return
-        deleted = self.files.manifest is not None and not self.files.segments
+        deleted = not self.files.segments and is_deleted(self.disk, self.files)
         file, damage = self.trailing or (
             "",
             Damage(0, 0, "Deleted after its retention" if deleted else "Bytes are gone"),
@@ -158,6 +158,7 @@ class Walk:
             file,
             damage.start,
             damage.reason,
+            deleted=deleted,
         )
 
 

@@ -31,9 +31,10 @@ from omen_server.ledger.names import RECONCILED
 from omen_server.ledger.partition import partition_names, read_partition_files
 from omen_server.ledger.recovery import recover
 from omen_server.ledger.settings import LedgerSettings
+from tests.crash.images import kill, power_cut, power_cuts
 from tests.crash.promises import ROOT, Promises, Violation, promise_recovered
 from tests.crash.records import NOTES, Note
-from tests.crash.simulated import Faults, Image, SimulatedDisk, State, kill, power_cut, power_cuts
+from tests.crash.simulated import Faults, Image, SimulatedDisk, State
 
 START = datetime(2026, 1, 30, 9, tzinfo=UTC)
 DAYS = (START, START - timedelta(days=1))

@@ -13,8 +13,9 @@ from omen_server.ledger.partition import Gap, partition_names, read_partition_fi
 from omen_server.ledger.reader import Walk, merge
 from omen_server.ledger.recovery import Recovered
 from omen_server.ledger.segment import Record
+from tests.crash.images import SECTOR
 from tests.crash.records import NOTES
-from tests.crash.simulated import SECTOR, SimulatedDisk
+from tests.crash.simulated import SimulatedDisk
 
 ROOT = "/ledger"
 LENGTH_BYTES = 4

@@ -20,10 +20,11 @@ from omen_server.ledger.journal import Journal
 from omen_server.ledger.recovery import recover
 from omen_server.ledger.settings import LedgerSettings
 from tests.crash.explorer import START, Explorer, Remembered
+from tests.crash.images import kill
 from tests.crash.mutants import MUTANTS, Mutant, alive
 from tests.crash.promises import ROOT, Promises, Violation, promise_recovered
 from tests.crash.records import NOTES, Note
-from tests.crash.simulated import Image, SimulatedDisk, kill
+from tests.crash.simulated import Image, SimulatedDisk
 from tests.omen_server.ledger import test_faults, test_flips, test_format, test_lifecycle, test_recovery, test_seal
 from tests.omen_server.ledger.conftest import Clock, opener
 

@@ -5,7 +5,6 @@ The reconciler with real processes: the stage script, RiskCast killed, RiskCast 
 import asyncio
 import signal
 import sys
-from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -18,7 +17,7 @@ from omen.v1.signal_service_pb2 import EmitSignalItem
 from omen_client import OmenClient, RiskCastClient
 from riskcast.v1.ingest_service_pb2 import INGEST_ORIGIN_HOT_PATH, INGEST_ORIGIN_RECONCILE, IngestBatchItem
 from tests.e2e.command import command
-from tests.e2e.pair import NOBODY, SOON, emitted, ledger_of, omen, ready, riskcast
+from tests.e2e.pair import PUSHES_NOTHING, SOON, emitted, ledger_of, omen, ready, riskcast
 from tests.e2e.reconciling import begun, ran, reconciler
 
 DAY, NOON = "2026-01-28", datetime(2026, 1, 28, 12, tzinfo=UTC)
@@ -41,6 +40,16 @@ async def origins(far: RiskCastClient) -> dict[str, int]:
     return {each.signal_id: each.origin async for each in far.list_processed()}
 
 
+async def stored(far: RiskCastClient, enough: int) -> dict[str, int]:
+    """
+    Return the same once RiskCast has *enough* signals: what is on its way to it comes without being announced.
+    """
+    async with asyncio.timeout(30):
+        while len(found := await origins(far)) < enough:  # noqa: ASYNC110 - RiskCast has no event stream
+            await asyncio.sleep(0.05)
+    return found
+
+
 async def acks(far: RiskCastClient) -> dict[str, str]:
     """
     Return each signal's ack at RiskCast.
@@ -53,7 +62,7 @@ async def test_the_case_of_the_seeds(tmp_path: Path) -> None:
     Ten signals in the ledger, DEMO005 and DEMO009 missing at RiskCast: the run says so to the letter, brings both as
     reconciled, and the next one has nothing to do.
     """
-    async with riskcast(tmp_path) as (_, far), omen(tmp_path, NOBODY, *SOON) as (_, near):
+    async with riskcast(tmp_path) as (_, far), omen(tmp_path, PUSHES_NOTHING) as (_, near):
         await near.emit_all([demo(number) for number in range(1, 11)], delivery=pb.DELIVERY_LEDGER)
         records = await ledger_of(near)
         brought = [IngestBatchItem(signal=each) for at, each in enumerate(records, 1) if at not in (5, 9)]
@@ -92,12 +101,14 @@ async def back(near: OmenClient) -> None:
             await asyncio.sleep(0.05)
 
 
-async def flowing(near: OmenClient, numbers: "count[int]") -> None:
+async def flowing(near: OmenClient, enough: asyncio.Event) -> None:
     """
-    Emit signals without end.
+    Emit signals, each to its answer, until it is enough: an emit cut short may be pushed after we have looked.
     """
-    while True:
-        await near.emit_all([ready(next(numbers))])
+    for number in count(1000):
+        if enough.is_set():
+            break
+        await near.emit_all([ready(number)])
         await asyncio.sleep(0.01)
 
 
@@ -118,18 +129,19 @@ async def test_the_stage_script(tmp_path: Path) -> None:
             assert "SKIPPED main_partition_not_sealed" in ended.lines
             assert len(await acks(far)) == 5
             await back(near)
-            flow = asyncio.create_task(flowing(near, count(1000)))
-            ended = await ran(tmp_path, "--all", "--include-open")
-            flow.cancel()
-            with suppress(asyncio.CancelledError):
-                await flow
+            enough = asyncio.Event()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(flowing(near, enough))
+                ended = await ran(tmp_path, "--all", "--include-open")
+                enough.set()
             assert ended.code == 0, (ended.out, ended.err)
             assert any(line.endswith(": replayed 2 signals") for line in ended.lines), ended.out
-            found = await origins(far)
+            kept = {each.signal_id for each in await ledger_of(near)}
+            found = await stored(far, len(kept))
             assert {name for name, origin in found.items() if origin == INGEST_ORIGIN_RECONCILE} == {
                 each.signal_id for each in lost
             }
-            assert {each.signal_id for each in await ledger_of(near)} == set(found)
+            assert kept == set(found)
 
 
 @pytest.mark.timeout(120)
@@ -202,7 +214,7 @@ async def test_a_killed_reconciler_is_made_up_for(tmp_path: Path) -> None:
     """
     Killed in the middle of a replay, the next one waits out the lease and ends it: each signal once, acks unchanged.
     """
-    async with omen(tmp_path, NOBODY, *SOON) as (_, near), riskcast(tmp_path) as (_, far):
+    async with omen(tmp_path, PUSHES_NOTHING) as (_, near), riskcast(tmp_path) as (_, far):
         await emitted(near, range(1, 1001), delivery=pb.DELIVERY_LEDGER)
         process = await begun(tmp_path, "--all", "--include-open", "--replay-rate=200", "--lease-s=3")
         async with asyncio.timeout(30):

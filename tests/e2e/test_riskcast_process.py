@@ -176,6 +176,17 @@ async def test_a_second_server_on_one_database_is_refused(tmp_path: Path) -> Non
         assert f"pid {first.pid}" in "".join(second.raw)
 
 
+async def test_a_database_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    """
+    Without its PostgreSQL the start fails in words and with 70, so that whoever supervises it tries again.
+    """
+    url = f"postgresql://omen:secret@/omen?host={tmp_path}"
+    server = await started("riskcast-server", f"--store={url}", cwd=tmp_path)
+    assert await server.wait() == 70
+    assert server.raw[-1].startswith("riskcast-server: --store: PostgreSQL cannot be reached")
+    assert "secret" not in "".join(server.raw)
+
+
 async def test_what_was_acked_survives_kills_under_load(tmp_path: Path) -> None:
     """
     Three times killed in the middle of a load: every ack that a caller got is still that signal's ack.

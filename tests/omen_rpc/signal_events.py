@@ -1,11 +1,12 @@
 """
-Signals for the codec's tests: two fixed records, and every other that Hypothesis can think of.
+Signals for the codec's tests: two fixed records, and every other that Hypothesis can think of; and places to put them.
 """
 
 import math
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import strategies as st
 
 from omen.v1.signal_pb2 import SignalEvent
@@ -64,6 +65,15 @@ POSITIONS = st.builds(
     offset=POSITIVE,
     durable_offset=UINT64,
     written_at=st.builds(lambda seconds, nanos: seconds * 1_000_000_000 + nanos, SECONDS, NANOS),
+)
+
+HERE = Position(
+    partition="2026-01-28",
+    sequence=(1 << 32) + 1,
+    index=1,
+    offset=1,
+    durable_offset=0,
+    written_at=1_769_594_405_123_456_789,
 )
 
 RED_SEA = b"""{
@@ -134,3 +144,19 @@ LATE_PORT_CANONICAL = (
     b'"probability":0.6,"confidence_score":0.65,"confidence_level":"MEDIUM","category":"GEOPOLITICAL",'
     b'"trace_id":"c3d4e5f6g7h8i9j0","ruleset_version":"1.0.0","generated_at":"2026-01-29T02:00:00Z"}}'
 )
+
+
+def at(event: SignalEvent, position: Position) -> SignalEvent:
+    """
+    Return a copy of the event with the position in its fields.
+    """
+    seconds, nanos = divmod(position.written_at, 1_000_000_000)
+    stamped = SignalEvent()
+    stamped.CopyFrom(event)
+    stamped.ledger_written_at.CopyFrom(Timestamp(seconds=seconds, nanos=nanos))
+    stamped.ledger_partition = position.partition
+    stamped.ledger_sequence = position.sequence
+    stamped.ledger_index = position.index
+    stamped.ledger_offset = position.offset
+    stamped.ledger_durable_offset = position.durable_offset
+    return stamped

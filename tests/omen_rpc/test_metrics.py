@@ -42,6 +42,13 @@ STATES = {
     "fell",
     "behind",
     "false",
+    "message",
+    "messages",
+    "log",
+    "tls",
+    "certificate",
+    "expiry",
+    "tasks",
 }
 LABELS = {
     "origin",
@@ -58,6 +65,7 @@ LABELS = {
     "kind",
     "rule",
     "stage",
+    "level",
 }
 
 

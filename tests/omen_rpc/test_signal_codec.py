@@ -1,3 +1,7 @@
+"""
+Records as bytes: reading either kind, the digest, and the stamp of a position.
+"""
+
 import json
 import os
 import subprocess
@@ -7,7 +11,6 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,42 +31,16 @@ from omen_rpc.signal_codec import (
 )
 from tests.omen_rpc.signal_events import (
     EVENTS,
+    HERE,
     LATE_PORT,
     LATE_PORT_CANONICAL,
     POSITIONS,
     RED_SEA,
     RED_SEA_CANONICAL,
+    at,
 )
 
 KINDS: list[PayloadKind] = ["json", "protobuf"]
-HERE = Position(
-    partition="2026-01-28",
-    sequence=(1 << 32) + 1,
-    index=1,
-    offset=1,
-    durable_offset=0,
-    written_at=1_769_594_405_123_456_789,
-)
-STAMP = (
-    '"ledger_written_at":"2026-01-28T10:00:05.123456789Z","ledger_partition":"2026-01-28",'
-    '"ledger_sequence":4294967297,"ledger_index":1,"ledger_offset":1'
-)
-
-
-def at(event: SignalEvent, position: Position) -> SignalEvent:
-    """
-    Return a copy of the event with the position in its fields.
-    """
-    seconds, nanos = divmod(position.written_at, 1_000_000_000)
-    stamped = SignalEvent()
-    stamped.CopyFrom(event)
-    stamped.ledger_written_at.CopyFrom(Timestamp(seconds=seconds, nanos=nanos))
-    stamped.ledger_partition = position.partition
-    stamped.ledger_sequence = position.sequence
-    stamped.ledger_index = position.index
-    stamped.ledger_offset = position.offset
-    stamped.ledger_durable_offset = position.durable_offset
-    return stamped
 
 
 @pytest.mark.parametrize(
@@ -308,83 +285,6 @@ def test_hostile_protobuf_is_not_taken_for_json() -> None:
     brace = SignalEvent.FromString(b"{|")  # An unknown group with the number of a field.
     assert brace.SerializeToString()[:1] == b"{"
     assert position_of(prepare(brace, "protobuf").stamp(HERE)) == HERE
-
-
-# Reading positions.
-
-
-@pytest.mark.parametrize("stamped", [True, False])
-def test_position_of_is_not_fooled(stamped: bool) -> None:
-    """
-    No text, unknown key or map key can pass for the stamp, whether the record has one or not.
-    """
-    fake = STAMP.replace(":1", ":5")
-    event = decode(RED_SEA.replace(b'"ledger_sequence": 1,', b'"ledger_sequence": 1, "a": {' + fake.encode() + b"},"))
-    event.source_event_id = f'x",{fake},"y":"'
-    event.ruleset_version = f'\\",{fake},'
-    event.signal.title = f'"}},{fake}'
-    event.signal.validation.add().parameters[f'a",{fake}'] = 1
-    event.ClearField("ledger_written_at")
-    payload = prepare(event, "json").stamp(HERE) if stamped else encode_json(event)
-    assert position_of(payload) == (HERE if stamped else None)
-
-
-@pytest.mark.parametrize("before", ["", '"signal_id":"x",', '"b":1,', '"signal_id":"x\\"",'])
-@pytest.mark.parametrize("within", ["signal", "a"])
-def test_position_of_nested_stamp(before: str, within: str) -> None:
-    """
-    A whole stamp inside another object, written by someone else in any order, is no stamp.
-    """
-    assert position_of(f"{{{before}{STAMP}}}".encode()) == HERE
-    assert position_of(f'{{{before}"{within}":{{{STAMP}}}}}'.encode()) is None
-    assert position_of(f'{{"{within}":{{{before}{STAMP}}}}}'.encode()) is None
-
-
-def test_position_of_another_order() -> None:
-    """
-    A record in another order than ours, or with spaces, is read as well.
-    """
-    record = json.loads(prepare(decode(RED_SEA), "json").stamp(HERE))
-    backwards = dict(reversed(record.items()))
-    assert position_of(json.dumps(backwards).encode()) == HERE
-    assert position_of(at(decode(RED_SEA), HERE).SerializeToString()) == HERE
-
-
-@pytest.mark.parametrize(
-    ("said", "instead"),
-    [
-        ('"ledger_index":1', '"ledger_index":0'),
-        ('"ledger_index":1', '"ledger_index":-1'),
-        ('"ledger_index":1', '"ledger_index":18446744073709551616'),
-        ('"ledger_index":1,', ""),
-        ('"ledger_offset":1', '"ledger_offset":01'),
-        ('"ledger_partition":"2026-01-28",', '"ledger_partition":"elsewhere",'),
-        ("05.123456789Z", "65.123456789Z"),
-        ("05.123456789Z", "05.123456789"),
-        ('"ledger_sequence":4294967297', '"ledger_sequence":4294967297e0'),
-        ('"}}', '"}'),
-        ('"}}', '"'),
-        ('{"schema_version"', '["schema_version"'),
-    ],
-)
-def test_position_of_what_is_no_record(said: str, instead: str) -> None:
-    """
-    A record without a whole and possible position has none.
-    """
-    payload = prepare(decode(RED_SEA), "json").stamp(HERE).decode()
-    assert position_of(payload.encode()) == HERE
-    assert said in payload
-    broken = payload.replace(said, instead)
-    # The end is not looked at beyond its brace: the frame's CRC vouches for it.
-    assert position_of(broken.encode()) == (HERE if instead == '"}' else None)
-
-
-def test_position_of_the_oldest_records() -> None:
-    """
-    Records from before there were indexes and offsets have no position.
-    """
-    assert position_of(RED_SEA) is None
-    assert position_of(RED_SEA_CANONICAL) is None
 
 
 @given(st.binary(max_size=200))

@@ -1,142 +1,19 @@
+"""
+Polling: pace, waiting, budgets, pages, and what a source that fails costs the others.
+"""
+
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import orjson
 import pytest
 
-from omen.v1.signal_pb2 import RawSignalEvent
 from omen_server.breaker import BreakerState
-from omen_server.fetch import Fetcher, FetchFailed
 from omen_server.pipeline.sources import SOURCES
-from omen_server.pipeline.sources.harvest import Harvest
-from omen_server.pipeline.sources.node import Node
-from omen_server.pipeline.sources.source import Parsed, Source, SourceMalformed
-from omen_server.poller import SUBMIT_EVENTS_MAX, Poller, PollRefused, budgets, parse_poll, with_parameter
+from omen_server.poller import SUBMIT_EVENTS_MAX, budgets, with_parameter
+from tests.omen_server.polled import START, Bench, page, toy
 from tests.omen_server.web_server import WebServer, ok
-
-START = datetime(2026, 8, 16, 10, 0, tzinfo=UTC)
-
-
-def read_toy(body: bytes, fetched_at: datetime, url: str) -> Parsed:
-    """
-    Read a toy's answer: `{"ids": […], "next": "…"}`.
-    """
-    if body == b"broken":
-        raise SourceMalformed("toy", "byte 0", "is broken")
-    if body == b"a bug":
-        raise ZeroDivisionError("in the parser")
-    root = Node(orjson.loads(body), "")
-    harvest = Harvest("toy", fetched_at, url, "as you like")
-    harvest.gather(root["ids"].nodes(), lambda node: harvest.event(node.name(), "A toy", fetched_at))
-    return harvest.parsed(root["next"].maybe_text())
-
-
-TOY = Source("toy", read_toy, "as you like", interval_s_min=1)
-
-
-def page(*ids: object, following: str = "") -> bytes:
-    """
-    Return a toy's answer.
-    """
-    return ok(orjson.dumps({"ids": ids, "next": following}), 'ETag: "v1"')
-
-
-@dataclass
-class Time:
-    """
-    Time that passes only by sleeping; once it is *enough*, a sleep lasts for ever.
-    """
-
-    now_s: float = 500.0
-    enough: Callable[[], bool] = lambda: False
-    slept: list[float] = field(default_factory=list)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def monotonic(self) -> float:
-        """
-        Return the time.
-        """
-        return self.now_s
-
-    def now(self) -> datetime:
-        """
-        Return the time of day.
-        """
-        return START + timedelta(seconds=self.now_s - 500)
-
-    async def sleep(self, seconds: float) -> None:
-        """
-        Let time pass.
-        """
-        if self.enough():
-            self.over.set()
-            await asyncio.Event().wait()
-        self.slept.append(seconds)
-        self.now_s += seconds
-
-
-@dataclass
-class Pipeline:
-    """
-    Takes in events, or refuses them as often as it is told to.
-    """
-
-    batches: list[Sequence[RawSignalEvent]] = field(default_factory=list)
-    refusals: int = 0
-
-    async def submit(self, events: Sequence[RawSignalEvent]) -> None:
-        """
-        Take in a batch.
-        """
-        if self.refusals:
-            self.refusals -= 1
-            raise OSError("the disk is full")
-        self.batches.append(events)
-
-    @property
-    def ids(self) -> list[str]:
-        """
-        Return the ids of all that was taken in.
-        """
-        return [event.source_event_id for batch in self.batches for event in batch]
-
-
-@dataclass
-class Bench:
-    """
-    A poller with time, pipeline and web server around it.
-    """
-
-    server: WebServer
-    time: Time = field(default_factory=Time)
-    pipeline: Pipeline = field(default_factory=Pipeline)
-
-    def poller(self, *sources: Source, interval_s: float = 60) -> Poller:
-        """
-        Return a poller of *sources*.
-        """
-        return Poller(
-            dict.fromkeys((source.name for source in sources), interval_s),
-            self.pipeline.submit,
-            Fetcher("ops@omen.example", body_bytes_max=10_000, timeout_s=5, now=self.time.now).fetch,
-            sources={source.name: source for source in sources},
-            now=self.time.now,
-            monotonic=self.time.monotonic,
-            sleep=self.time.sleep,
-        )
-
-    async def run(self, poller: Poller, sleeps: int = 0, enough: Callable[[], bool] | None = None) -> None:
-        """
-        Let *poller* run until it has slept so often, or until it is *enough*, and wants to sleep again.
-        """
-        self.time.enough = enough or (lambda: len(self.time.slept) == sleeps)
-        task = asyncio.create_task(poller.run())
-        await self.time.over.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
 
 
 @pytest.fixture
@@ -146,13 +23,6 @@ async def bench() -> AsyncIterator[Bench]:
     """
     async with WebServer() as server:
         yield Bench(server)
-
-
-def toy(*urls: str, **changes: object) -> Source:
-    """
-    Return a toy at *urls*.
-    """
-    return replace(TOY, urls=urls, **changes)  # type: ignore[arg-type]
 
 
 async def test_events_are_handed_over(bench: Bench) -> None:
@@ -430,49 +300,6 @@ async def test_offline(bench: Bench) -> None:
     await bench.poller(SOURCES["stub"]).poll("stub")
     assert len(bench.pipeline.ids) == 10
     assert bench.server.requests == []
-
-
-@pytest.mark.parametrize("url", ["http://a.example/", "file:///etc/passwd"])
-def test_bad_address(url: str) -> None:
-    """
-    A table with an address that may not be fetched is refused before anything runs.
-    """
-    with pytest.raises(FetchFailed):
-        budgets([toy(url)], lambda: 0.0)
-
-
-def test_poll_setting() -> None:
-    """
-    A setting names sources and their intervals; nothing is nothing.
-    """
-    assert parse_poll("polymarket=60, nws=300,") == {"polymarket": 60.0, "nws": 300.0}
-    assert parse_poll("") == {}
-    assert parse_poll("toy=5", {"toy": toy("https://a.example/")}) == {"toy": 5.0}
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("polymarkt=60", "'polymarkt' is no source. Did you mean polymarket?"),
-        ("zzz=60", "There are ais,"),
-        ("nws", "'nws' does not say how often. Write nws=30"),
-        ("nws=", "does not say how often"),
-        ("nws=1m", "does not say how often"),
-        ("nws=-5", "does not say how often"),
-        ("nws=60,nws=90", "nws is there twice"),
-        ("gdacs=60", "gdacs is polled every 300 to 604800 seconds"),
-        ("gdacs=604801", "gdacs is polled every 300 to 604800 seconds"),
-        ("freight=60", "freight has no address to poll. Feed it with `omen submit --source freight FILE`"),
-        ("=60", "'' is no source"),
-    ],
-)
-def test_bad_poll_setting(text: str, said: str) -> None:
-    """
-    A setting that cannot be followed is refused with the part that is wrong, and what would do.
-    """
-    with pytest.raises(PollRefused) as caught:
-        parse_poll(text)
-    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ What a reconciler notices although nothing seems to have changed, and what it re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -260,3 +261,21 @@ async def test_another_ledger_epoch_and_a_new_state_begin_anew(tmp_path: Path) -
             at.restart()
             result = await at.one()
             assert (status(result), result.missing_count, result.is_rereconcile) == (("COMPLETED", ""), 0, False)
+
+
+async def test_what_retention_deleted_is_done_for_good(tmp_path: Path, logged: LogCapture) -> None:
+    """
+    A partition that was proven complete and then deleted past its retention is no damage: it is skipped, in silence.
+    """
+    async with world(tmp_path, retention_days=30, warm_days=20, hot_days=10) as at:
+        await at.append(range(1, 6))
+        await at.seal()
+        assert status(await at.one()) == ("COMPLETED", "")
+        at.clock.now += timedelta(days=40)
+        await at.near.ledger.run_lifecycle(dry_run=False)
+        assert await at.records() == []
+        wishes: list[dict[str, Any]] = [{}, {"force": True}, {"full": True}]
+        for wish in wishes:
+            assert status(await at.one(**wish)) == ("SKIPPED", "deleted_after_retention")
+        assert [each for each in logged.entries if each["log_level"] == "critical"] == []
+        assert len(await at.state.runs.history(DAY, 0, 10)) == 1

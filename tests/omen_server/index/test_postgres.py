@@ -17,7 +17,7 @@ from omen_server.index import (
 )
 from omen_server.index.postgres.connection import open_pool
 from omen_server.index.postgres.schema import migrate, migrations
-from tests.contracts.exercise_index import filled, mark, offsets, row
+from tests.contracts.index_rows import filled, mark, offsets, row
 
 
 async def execute(url: str, sql: str) -> list[Any]:

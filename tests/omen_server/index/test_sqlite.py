@@ -24,7 +24,7 @@ from omen_server.index import (
 )
 from omen_server.index.sqlite.connection import Thread
 from omen_server.index.sqlite.database_file import connect_writer, migrate, migrations
-from tests.contracts.exercise_index import filled, mark, offsets, row
+from tests.contracts.index_rows import filled, mark, offsets, row
 
 ROOT = Path(__file__).parents[3]
 

@@ -1,5 +1,5 @@
 """
-A ledger on real files with a clock that the test moves.
+A ledger on real files with a clock that the test moves, and all that is in it.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +13,8 @@ import pytest
 from omen_server.ledger.directory import open_ledger
 from omen_server.ledger.durable import Disk
 from omen_server.ledger.ledger import Ledger
+from omen_server.ledger.partition import Gap
+from omen_server.ledger.segment import Record
 from omen_server.ledger.settings import LedgerSettings
 from tests.crash.records import NOON, NOTES
 
@@ -71,3 +73,12 @@ def opener(place: Path, clock: Clock) -> Opener:
             yield ledger
 
     return open_here
+
+
+async def records(ledger: Ledger, after_offset: int = 0) -> list[Record]:
+    """
+    Return every record behind an offset; a gap is a failure.
+    """
+    found = [item async for batch in ledger.read(after_offset) for item in batch]
+    assert not [item for item in found if isinstance(item, Gap)]
+    return [item for item in found if isinstance(item, Record)]

@@ -26,9 +26,10 @@ from omen_server.ledger.segment import Record
 from omen_server.ledger.settings import LedgerSettings
 from tests.conftest import need
 from tests.crash.explorer import DAYS, START, Remembered
+from tests.crash.images import kill, power_cut
 from tests.crash.promises import ROOT, Promises, promise_recovered
 from tests.crash.records import NOON, NOTES, Note, note
-from tests.crash.simulated import Faults, SimulatedDisk, kill, power_cut
+from tests.crash.simulated import Faults, SimulatedDisk
 from tests.omen_server.ledger.conftest import Opener
 
 SETTINGS = LedgerSettings(segment_records_max=3, batch_records_max=8, ballast_bytes=0, resume_free_bytes=0)

@@ -17,8 +17,9 @@ from omen_server.ledger.reader import Walk
 from omen_server.ledger.recovery import recover
 from omen_server.ledger.segment import Record, read_segment
 from omen_server.ledger.settings import LedgerSettings
+from tests.crash.images import kill
 from tests.crash.records import NOON, NOTES, note
-from tests.crash.simulated import Image, SimulatedDisk, kill
+from tests.crash.simulated import Image, SimulatedDisk
 
 ROOT = "/ledger"
 DAY = "2026-01-28"

@@ -2,11 +2,13 @@
 Verification and proofs over real gRPC: the exact place of every fault, and proofs that a stranger can check.
 """
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from omen.v1 import ledger_service_pb2 as pb
+from omen.v1.position_pb2 import LedgerGap
 from omen_client import check_proof
 from omen_rpc import metrics
 from omen_server.ledger import service
@@ -188,3 +190,24 @@ async def test_a_proof_leaves_out_what_there_is_no_room_for(place: Path, monkeyp
         proof = await at.client.prove(signal_id(1))
         assert (whole.HasField("event"), proof.HasField("event")) == (True, False)
         assert proof.payload == whole.payload
+
+
+@pytest.mark.parametrize("lawful", [True, False])
+async def test_segments_that_are_gone(place: Path, *, lawful: bool) -> None:
+    """
+    What retention deleted reads as one gap without an alarm; the same segments gone without a tombstone are a loss.
+    """
+    async with served(place, Clock(TOMORROW), retention_days=30, warm_days=20, hot_days=10) as at:
+        await at.ledger.append(entries([1, 2]))
+        await at.client.seal(DAY)
+        await at.client.confirm_reconciled(DAY, 2, at.ledger.identity.ledger_epoch)
+        before = metrics.LEDGER_CORRUPTIONS._value.get()
+        if lawful:
+            at.clock.now += timedelta(days=40)
+            assert (await at.client.run_lifecycle()).steps[-1].action == pb.LIFECYCLE_ACTION_DELETE
+        else:
+            (place / DAY / SEGMENT).unlink()
+        [gap] = [each for each in await everything(at.client.read_partition(DAY)) if isinstance(each, LedgerGap)]
+        assert (gap.first_index, gap.last_index) == (1, 2)
+        assert (gap.reason == "Deleted after its retention") == lawful
+        assert metrics.LEDGER_CORRUPTIONS._value.get() - before == (0 if lawful else 1)
