@@ -7,6 +7,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -23,6 +24,8 @@ READ_S: Final = 0.5
 # So often something is sent although nothing changed: a connection that is gone shows only then.
 BREATH_S: Final = 10.0
 ROWS_MAX: Final = 50
+CLOCKS_DIFFER: Final = timedelta(seconds=2)
+BACK_MAX: Final = timedelta(seconds=60)
 
 
 class Tail:
@@ -102,6 +105,7 @@ async def frames(console: Console, request: Request) -> AsyncIterator[str]:
             if tail is not None:
                 frame |= tail_frame(console, request, tail)
             if frame:
+                frame["at"] = console.upstream.now().isoformat()
                 yield f"data: {json.dumps(frame, ensure_ascii=False)}\n\n"
                 sent_s = loop.time()
             elif loop.time() - sent_s > BREATH_S:
@@ -148,7 +152,7 @@ def tail_frame(console: Console, request: Request, tail: Tail) -> dict[str, Any]
 
 def tail_of(console: Console, request: Request) -> SignalStream:
     """
-    Return the stream a page asks for: from now on, filtered as the page is.
+    Return the stream a page asks for, filtered as the page is: from now on, or from the moment it was made at.
     """
     asked = request.query_params
     category = asked.get("category", "")
@@ -156,5 +160,17 @@ def tail_of(console: Console, request: Request) -> SignalStream:
     return console.upstream.omen.stream(
         categories=[SignalCategory.Value(f"SIGNAL_CATEGORY_{category}")] if known else [],
         partitions=[asked["partition"]] if asked.get("partition") else [],
+        since=since_of(asked.get("since", ""), console.upstream.now()),
         max_batch=ROWS_MAX,
     )
+
+
+def since_of(text: str, now: datetime) -> datetime | None:
+    """
+    Return the moment to begin at: a little before the one asked for, as clocks differ, and never long ago.
+    """
+    try:
+        asked = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return max(asked - CLOCKS_DIFFER, now - BACK_MAX) if asked.tzinfo is not None else None

@@ -52,6 +52,7 @@ class Pages:
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(HERE / "templates"),
             autoescape=True,
+            auto_reload=False,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -99,14 +100,10 @@ class Pages:
             response = HTMLResponse(text, page.status)
         else:
             response = StreamingResponse(self._parts(frame, work), media_type="text/html")
-        response.set_cookie(
-            COOKIE,
-            frame["session"],
-            path=self.base,
-            httponly=True,
-            samesite="strict",
-            secure=request.url.scheme == "https",
-        )
+        if request.cookies.get(COOKIE) != frame["session"]:
+            # Lax, and not strict: who follows a link from elsewhere keeps the session that his other pages have.
+            secure = request.url.scheme == "https"
+            response.set_cookie(COOKIE, frame["session"], path=self.base, httponly=True, samesite="lax", secure=secure)
         return response
 
     async def _parts(self, frame: Mapping[str, Any], work: "asyncio.Future[Page]") -> AsyncIterator[str]:

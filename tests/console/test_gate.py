@@ -128,6 +128,8 @@ async def test_every_answer_has_its_headers(web: Web) -> None:
     """
     Pages, redirects, errors and static files all carry the policy; nothing but static files may be stored.
     """
+    first = await web.get("")
+    assert re.search(r"omen_console=\w{32}; HttpOnly; Path=/; SameSite=lax", first.headers["set-cookie"])
     for path in ("", "nothing", "static/console.css", "preferences?theme=dark"):
         headers = (await web.get(path)).headers
         assert headers["content-security-policy"].startswith("default-src 'self'; ")
@@ -135,7 +137,8 @@ async def test_every_answer_has_its_headers(web: Web) -> None:
         assert "server" not in headers
     page = await web.get("")
     assert page.headers["cache-control"] == "no-store"
-    assert re.search(r"omen_console=\w{32}; HttpOnly; Path=/; SameSite=strict", page.headers["set-cookie"])
+    assert "set-cookie" not in page.headers
+    assert (await web.get("static/console.css")).headers["cache-control"].endswith("immutable")
 
 
 async def test_pages_bring_nothing_of_others(web: Web) -> None:

@@ -12,9 +12,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from omen_console.page import SKELETON_AFTER_S
+from omen_rpc.server import Server
+from omen_rpc.settings import Loaded, ServerSettings
 from tests.console.conftest import SCREENS, Open, Show
+from tests.hosting import SIGNALS, Scripted, hosted
 
 NOBODY = {"omen": "unix:/nowhere/o", "riskcast": "unix:/nowhere/r", "reconciler": "unix:/nowhere/c"}
 
@@ -147,3 +151,38 @@ async def test_a_bug_is_a_page_with_a_way_on(show: Show, open_web: Open, monkeyp
         assert (page.status_code, "a secret" in page.text) == (500, False)
         assert "Nothing was changed" in said(page)
         assert 'aria-label="Screens"' in page.text
+
+
+async def test_a_key_that_is_missing_is_said_and_one_that_is_given_is_shown(open_web: Open, tmp_path: Path) -> None:
+    """
+    A server that wants a key refuses a console without one, which says so; with a file of the key it is let in.
+    """
+    key = tmp_path / "key"
+    key.write_text("console:read:let-me-in")
+    async with hosted(Scripted(), settings={"api_keys": SecretStr(key.read_text())}) as server:
+        own = NOBODY | {"omen": str(server.address)}
+        async with open_web(**own) as web:
+            page = await web.get("signals/OMEN-STAGE00001")
+            assert "OMEN refused" in said(page)
+            assert "API_KEY_MISSING" not in said(page)
+            assert re.search(r"needs an API key|API key", said(page))
+        async with open_web(omen_api_key_file=key, **own) as web:
+            answer = await web.console.upstream.ask("omen", web.console.upstream.omen.signal("OMEN-STAGE00001"))
+            assert (answer.trouble, answer.value is None) == (None, False)
+
+
+async def test_a_server_that_starts_is_not_called_down(open_web: Open) -> None:
+    """
+    While a server recovers, pages say that it is starting, and when to look again.
+    """
+    settings = ServerSettings(listen="127.0.0.1:0", metrics_port=0, drain_timeout_s=1.0)
+    server = Server("test-server", Loaded(settings, {}), {SIGNALS: Scripted()})
+    await server.open()
+    try:
+        async with open_web(**NOBODY | {"omen": str(server.address)}) as web:
+            answer = await web.console.upstream.ask("omen", web.console.upstream.omen.signal("OMEN-STAGE00001"))
+            assert answer.trouble is not None
+            assert answer.trouble.state == "starting"
+            assert "is recovering" in said(await web.get("signals/OMEN-STAGE00001"))
+    finally:
+        await server.close()

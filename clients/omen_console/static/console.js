@@ -52,6 +52,10 @@ let paused = false;
 let waiting = [];
 let fresh = 0;
 const states = {};
+// What came since then is asked for when the stream is opened: between the page and the stream nothing is lost.
+let seen = tail?.dataset.since;
+const AWAY_MAX_MS = 50000;
+let left = 0;
 
 function tell(text, tone) {
   if (!link) return;
@@ -83,17 +87,23 @@ function put(elements) {
   document.getElementById("none")?.remove();
 }
 
+function idOf(row) {
+  return row.querySelector("a")?.textContent;
+}
+
 function arrive(frame) {
   const made = document.createElement("template");
   made.innerHTML = frame.rows;
   tellTimes(made.content);
-  const elements = [...made.content.querySelectorAll("tr")];
+  const known = new Set([...rows.rows, ...waiting].map(idOf));
+  const elements = [...made.content.querySelectorAll("tr")].filter((each) => !known.has(idOf(each)));
+  if (!elements.length) return;
   if (!paused) {
     put(elements);
     tailState.textContent = frame.more ? `Live; ${frame.more} more came than are shown` : "Live";
     return;
   }
-  fresh += frame.count + frame.more;
+  fresh += elements.length + frame.more;
   waiting = [...elements, ...waiting].slice(0, ROWS_MAX);
   freshButton.hidden = false;
   freshButton.textContent = `${fresh} new`;
@@ -119,13 +129,21 @@ function open() {
   const asked = new URLSearchParams();
   if (tail) {
     asked.set("tail", "1");
+    asked.set("since", seen);
     for (const name of ["partition", "category"]) if (tail.dataset[name]) asked.set(name, tail.dataset[name]);
   }
   source = new EventSource(`${main.dataset.events}?${asked}`);
   source.onopen = () => tell("live", "good");
-  source.onerror = () => tell("not live; trying again", "warn");
+  source.onerror = () => {
+    // Left to itself it would come back with the address of its beginning.
+    tell("not live; trying again", "warn");
+    source?.close();
+    source = null;
+    setTimeout(open, 2000);
+  };
   source.onmessage = (message) => {
     const frame = JSON.parse(message.data);
+    seen = frame.at;
     if (frame.live) apply(frame.live);
     if (frame.rows && rows) arrive(frame);
     if (frame.trouble && tailState) tailState.textContent = frame.trouble;
@@ -142,7 +160,13 @@ if (link && window.EventSource) {
   if (tail) tail.hidden = false;
   pauseButton?.addEventListener("click", () => setPaused(!paused));
   freshButton?.addEventListener("click", show);
-  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      left = Date.now();
+      close();
+    } else if (tail && !paused && left && Date.now() - left > AWAY_MAX_MS) location.reload();
+    else open();
+  });
   window.addEventListener("pagehide", close);
   window.addEventListener("pageshow", open);
   open();
