@@ -82,7 +82,7 @@ async def get(server: ServerProcess, path: str) -> tuple[int, str]:
 
 @each_program
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_server_serves_and_drains(program: str, number: signal.Signals, tmp_path: Path) -> None:
+async def test_graceful_shutdown(program: str, number: signal.Signals, tmp_path: Path) -> None:
     """
     A server says once that it serves, where and with which engine, on lines of JSON alone; a signal ends it with 0.
     """

@@ -32,7 +32,7 @@ DELIVERED = Claim(
 DEDUPED = Claim(
     "deduped",
     "Duplicate ingest returns ALREADY_EXISTS with original ack_id.",
-    "tests/e2e/test_delivery.py::test_what_riskcast_had_already_is_a_duplicate_with_the_first_ack",
+    "tests/e2e/test_delivery.py::test_duplicate_when_riskcast_returns_409",
 )
 LEDGER_ONLY = Claim(
     "ledger-only",
