@@ -8,6 +8,7 @@ time as well. Everything is safe to send twice: the contract is idempotent throu
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
@@ -22,7 +23,7 @@ from google.protobuf.message import Message
 
 from omen_rpc import tracing
 from omen_rpc.certificate import CertificateUnreadable, Stamp, check_pair, content, stamp
-from omen_rpc.errors import CallError, DeadlineExceeded, Exhausted, Unreachable
+from omen_rpc.errors import CallError, DeadlineExceeded, Exhausted, Reason, Unreachable, fault
 from omen_rpc.metadata import API_KEY, REQUEST_ID, TRACE_PARENT, new_request_id
 from omen_rpc.renewing import LOOK_INTERVAL_S, Renewing
 from omen_rpc.status import from_rpc_error
@@ -35,6 +36,8 @@ TIMEOUT_S = 30.0
 MESSAGE_BYTES_MAX = 4 << 20
 RECONNECT_MAX_MS = 5_000
 SERVER = "The server"
+# gRPC refuses those before any code of a server runs, so that no server can say it better.
+TOO_LARGE = re.compile(r"larger than max \((\d+) vs\. (\d+)\)")
 
 
 class ConnectionRefused(Exception):
@@ -221,6 +224,10 @@ class Connection:
             case grpc.StatusCode.DEADLINE_EXCEEDED:
                 within = "in time" if allowed_s is None else f"within {allowed_s:g} s"
                 return DeadlineExceeded("", error.code, f"{where} did not answer {within}.")
+            case grpc.StatusCode.RESOURCE_EXHAUSTED if sizes := TOO_LARGE.search(error.message):
+                named = dict(zip(("size_bytes", "size_bytes_max"), sizes.groups(), strict=True))
+                text = f"{where} takes no message of {sizes[1]} bytes."
+                return fault(Reason.ERROR_REASON_MESSAGE_TOO_LARGE, text, metadata=named)
             case grpc.StatusCode.UNIMPLEMENTED:
                 return CallError("", error.code, f"{where} does not have this call: {cause(error.message)}.")
         return error
