@@ -20,6 +20,8 @@ from .plan import Watermark, watermark_of
 INDEXES_MAX = 10_000
 RANGES_MAX = 10_000
 BLOCKS_AT_ONCE = 1_000
+# The first look at a day reads every record of it, on both sides; a million took a slow machine more than half a minute.
+FIRST_LOOK_S = 600.0
 # More blocks than this that differ are no riddle any more; the first ones are named, the rest is counted.
 BLOCKS_DRILLED_MAX = 20
 
@@ -57,6 +59,7 @@ class Comparing:
                 max_ranges=RANGES_MAX,
                 bypass_cache=full,
                 packed=True,
+                timeout_s=FIRST_LOOK_S,
             )
             # A RiskCast that cannot pack them sends them as they are.
             missing += [*ranges_of(reply.missing), *unpack(reply.missing_packed)]
@@ -73,7 +76,9 @@ class Comparing:
         """
         Return the ledger's own sum below a watermark, and how many bytes that took to tell.
         """
-        reply = await self._omen.fingerprint(mark.partition, 1, mark.through, ledger_epoch=mark.ledger_epoch)
+        reply = await self._omen.fingerprint(
+            mark.partition, 1, mark.through, ledger_epoch=mark.ledger_epoch, timeout_s=FIRST_LOOK_S
+        )
         return Sum(reply.count, reply.fingerprint_hi, reply.fingerprint_lo), reply.ByteSize()
 
     async def damaged(self, mark: Watermark) -> int:

@@ -254,17 +254,23 @@ class OmenClient(ServerClient):
         return await self.connection.call(self._ledger.GetWatermark, pb.GetWatermarkRequest(partition=name))
 
     async def fingerprint(
-        self, name: str, from_index: int = 0, through_index: int = 0, *, ledger_epoch: str = ""
+        self,
+        name: str,
+        from_index: int = 0,
+        through_index: int = 0,
+        *,
+        ledger_epoch: str = "",
+        timeout_s: float | None = None,
     ) -> pb.GetFingerprintResponse:
         """
         Return the count and the fingerprint of a range of positions; of all that are durable by default.
 
-        The answer does not repeat *ledger_epoch*: it names another one, or none.
+        The answer does not repeat *ledger_epoch*: it names another one, or none. The first one of a day reads all of it.
         """
         request = pb.GetFingerprintRequest(
             partition=name, from_index=from_index, through_index=through_index, ledger_epoch=ledger_epoch
         )
-        return await self.connection.call(self._ledger.GetFingerprint, request)
+        return await self.connection.call(self._ledger.GetFingerprint, request, timeout_s=timeout_s)
 
     async def blocks(self, name: str, through_index: int = 0, *, page_size: int = 0) -> AsyncIterator[BlockFingerprint]:
         """

@@ -185,9 +185,12 @@ class RiskCastClient(ServerClient):
         max_ranges: int = 0,
         bypass_cache: bool = False,
         packed: bool = False,
+        timeout_s: float | None = None,
     ) -> inventory_pb.GetCoverageResponse:
         """
         Tell what is missing of a partition up to *through_index*; `next_index` of the answer continues it.
+
+        The first one of a day reads all of it; later ones what is new.
 
         With *packed* the ranges are in `missing_packed`: `omen_rpc.position.unpack` reads them.
         """
@@ -201,7 +204,7 @@ class RiskCastClient(ServerClient):
             bypass_cache=bypass_cache,
             packed=packed,
         )
-        return await self.connection.call(self._inventory.GetCoverage, request)
+        return await self.connection.call(self._inventory.GetCoverage, request, timeout_s=timeout_s)
 
     async def compare_blocks(
         self, partition: str, through_index: int, blocks: Sequence[BlockFingerprint]
