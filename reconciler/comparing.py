@@ -20,7 +20,7 @@ from .plan import Watermark, watermark_of
 INDEXES_MAX = 10_000
 RANGES_MAX = 10_000
 BLOCKS_AT_ONCE = 1_000
-# The first look at a day reads every record of it, on both sides; a million took a slow machine more than half a minute.
+# The first look at a day reads every record of it, on both sides; a million takes a busy machine minutes.
 FIRST_LOOK_S = 600.0
 # More blocks than this that differ are no riddle any more; the first ones are named, the rest is counted.
 BLOCKS_DRILLED_MAX = 20

@@ -265,7 +265,7 @@ class OmenClient(ServerClient):
         """
         Return the count and the fingerprint of a range of positions; of all that are durable by default.
 
-        The answer does not repeat *ledger_epoch*: it names another one, or none. The first one of a day reads all of it.
+        The answer does not repeat *ledger_epoch*: it names another one, or none. The first one of a day reads the day.
         """
         request = pb.GetFingerprintRequest(
             partition=name, from_index=from_index, through_index=through_index, ledger_epoch=ledger_epoch
