@@ -193,6 +193,7 @@ async def test_without_javascript(show: Show, browser: Browser) -> None:
         await expect(page.locator("html")).to_have_attribute("data-theme", "light")
 
 
+@pytest.mark.timeout(120)
 async def test_the_demo_is_played_in_the_browser(show: Show, browser: Browser) -> None:
     """
     One signal and its duplicates get one ack; without RiskCast signals are ledger-only, and the strip says so; when it

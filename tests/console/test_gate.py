@@ -91,6 +91,22 @@ async def test_another_sites_page_is_refused(web: Web, headers: dict[str, str]) 
     assert await counted(web) == before
 
 
+async def test_behind_a_proxy_the_given_names_are_ours(open_web: Open) -> None:
+    """
+    A proxy that calls the console by its address sends the origin that browsers see: a given name is let in, and no
+    other page of this machine.
+    """
+    async with open_web(hosts="omen.example", **NOBODY) as web:
+        data = {"token": await web.token(), "title": "Sent to nobody"}
+        for origin, status in (
+            ("https://omen.example", 303),
+            ("http://localhost:3000", 403),
+            ("https://x.example", 403),
+        ):
+            answer = await web.client.post("ingest/send", data=data, headers={"origin": origin})
+            assert answer.status_code == status, origin
+
+
 async def test_looking_changes_nothing(web: Web) -> None:
     """
     Whatever can be fetched, its parameters included, leaves ledger and store as they are; orders cannot be fetched.
