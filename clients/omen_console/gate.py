@@ -98,7 +98,8 @@ def check_origin(request: Request, given: frozenset[str]) -> None:
     """
     site = request.headers.get("sec-fetch-site", "same-origin")
     origin = request.headers.get("origin", "")
-    ours = urlsplit(origin).netloc == request.headers.get("host", "") or host_of(urlsplit(origin).netloc) in given
+    netloc = origin.partition("://")[2]
+    ours = netloc == request.headers.get("host", "") or host_of(netloc) in given
     foreign = origin not in {"", "null"} and not ours
     if site not in {"same-origin", "none"} or foreign:
         raise Refused(403, "Another site's page sent this. Nothing was changed.", "Send it from the console itself.")
@@ -172,8 +173,11 @@ def given_names(settings: ConsoleSettings) -> frozenset[str]:
     return frozenset(name.strip().lower() for name in settings.hosts.split(",") if name.strip())
 
 
-def host_of(header: str) -> str:
+def host_of(netloc: str) -> str:
     """
-    Return the host in a Host header, without port and brackets.
+    Return the host of a Host header or of an origin, without port and brackets; nothing when it is none.
     """
-    return (urlsplit(f"//{header}").hostname or "").lower()
+    try:
+        return (urlsplit(f"//{netloc}").hostname or "").lower()
+    except ValueError:
+        return ""

@@ -79,7 +79,13 @@ async def test_no_order_without_its_token(web: Web, path: str, token: str | None
 
 @pytest.mark.parametrize(
     "headers",
-    [{"origin": "https://elsewhere.example"}, {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}],
+    [
+        {"origin": "https://elsewhere.example"},
+        {"origin": "http://["},
+        {"origin": "nothing"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+    ],
 )
 async def test_another_sites_page_is_refused(web: Web, headers: dict[str, str]) -> None:
     """
@@ -173,6 +179,8 @@ async def test_pages_bring_nothing_of_others(web: Web) -> None:
         ("127.0.0.1:8080", "", "127.0.0.1:8080", 200),
         ("127.0.0.1:8080", "", "localhost:8080", 200),
         ("127.0.0.1:8080", "", "rebound.example", 421),
+        ("127.0.0.1:8080", "", "[::1", 421),
+        ("127.0.0.1:8080", "", "", 421),
         ("127.0.0.1:8080", "omen.example, b.example", "omen.example", 200),
         ("0.0.0.0:8080", "", "anything.example", 200),
         ("0.0.0.0:8080", "omen.example", "anything.example", 421),
