@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from omen_console.settings import ConsoleSettings
 
+# Where the command looks by itself.
+USUAL: Final = {"omen": "127.0.0.1:50051", "riskcast": "127.0.0.1:50052", "reconciler": "127.0.0.1:50053"}
 CLIENTS: Final = {"omen": "OmenClient", "riskcast": "RiskCastClient", "reconciler": "ReconcileClient"}
 
 
@@ -50,14 +52,14 @@ WAYS: Final = {
         loops=True,
     ),
     "partitions": Way(
-        "omen ledger partitions {data_dir}",
+        "omen partitions",
         "omen",
         "omen.v1.LedgerService/ListPartitions",
         "omen.partitions()",
         loops=True,
     ),
     "partition": Way(
-        "omen ledger show {data_dir} {partition}",
+        "omen partition {partition}",
         "omen",
         "omen.v1.LedgerService/GetPartition",
         "omen.partition({partition!r})",
@@ -104,20 +106,20 @@ WAYS: Final = {
         {"signal_id": "signal_id"},
     ),
     "emit": Way(
-        "omen emit --example",
+        "echo {signal} | omen emit",
         "omen",
         "omen.v1.SignalService/EmitSignal",
         "omen.emit(signal)",
         {"signal": "signal"},
     ),
     "processed": Way(
-        "omen signal {signal_id}",
+        "omen processed {signal_id}",
         "riskcast",
         "riskcast.v1.InventoryService/GetProcessedSignal",
         "riskcast.processed({signal_id!r})",
         {"signal_id": "signal_id"},
     ),
-    "store": Way("omen health riskcast", "riskcast", "riskcast.v1.InventoryService/GetIngestStats", "riskcast.stats()"),
+    "store": Way("omen processed", "riskcast", "riskcast.v1.InventoryService/GetIngestStats", "riskcast.stats()"),
     "reconcile_run": Way(
         "omen reconcile run --include-open",
         "reconciler",
@@ -153,7 +155,7 @@ WAYS: Final = {
         "reconciler.parked()",
         loops=True,
     ),
-    "info": Way("omen health", "omen", "omen.v1.ServerInfoService/GetServerInfo", "omen.info()"),
+    "info": Way("omen status", "omen", "omen.v1.ServerInfoService/GetServerInfo", "omen.info()"),
 }
 
 
@@ -176,6 +178,7 @@ class Equivalents:
     def __init__(self, settings: ConsoleSettings) -> None:
         self._addresses = {name: str(getattr(settings, name)) for name in CLIENTS}
         self._data_dir = str(settings.data_dir)
+        self._tls_ca = str(settings.tls_ca) if settings.tls_ca is not None else ""
 
     def __call__(self, name: str, **about: Any) -> Same:
         """
@@ -183,22 +186,35 @@ class Equivalents:
         """
         way = WAYS[name]
         address = self._addresses[way.server]
-        quoted = {key: shlex.quote(str(value)) for key, value in about.items()}
+        quoted = {
+            key: shlex.quote(json.dumps(value) if isinstance(value, dict) else str(value))
+            for key, value in about.items()
+        }
         command = way.command.format(data_dir=shlex.quote(self._data_dir), **quoted)
+        if "{data_dir}" not in way.command and address != USUAL[way.server]:
+            command += f" --{way.server} {shlex.quote(address)}"
+        if "{data_dir}" not in way.command and self._tls_ca:
+            command += f" --tls-ca {shlex.quote(self._tls_ca)}"
         body = json.dumps({field: about[word] for field, word in (way.request or {}).items()}, ensure_ascii=False)
         sent = f"-d {shlex.quote(body)} " if way.request else ""
-        return Same(command, f"grpcurl -plaintext {sent}{address} {way.method}", self._python(way, address, about))
+        secure = f"-cacert {shlex.quote(self._tls_ca)}" if self._tls_ca else "-plaintext"
+        grpcurl = f"grpcurl {secure} {sent}{shlex.quote(address)} {way.method}"
+        return Same(command, grpcurl, self._python(way, address, about))
 
     def _python(self, way: Way, address: str, about: Mapping[str, Any]) -> str:
         kind = CLIENTS[way.server]
         call = way.python.format(**about)
         does = f"async for each in {call}:\n            print(each)" if way.loops else f"print(await {call})"
         made = ""
+        imported, given = f"from omen_client import {kind}", repr(address)
+        if self._tls_ca:
+            imported = f"from pathlib import Path\nfrom omen_client import ClientFiles, {kind}"
+            given += f", tls=ClientFiles(Path({self._tls_ca!r}))"
         if "signal" in (way.request or {}):
             fields = ", ".join(f"{key}={value!r}" for key, value in about["signal"].items())
             made = f"from omen.v1.signal_pb2 import OmenSignal\n\nsignal = OmenSignal({fields})\n\n"
         return (
-            f"import asyncio\nfrom omen_client import {kind}\n{made}\n"
-            f"async def main():\n    async with {kind}({address!r}) as {way.server}:\n        {does}\n\n"
+            f"import asyncio\n{imported}\n{made}\n"
+            f"async def main():\n    async with {kind}({given}) as {way.server}:\n        {does}\n\n"
             "asyncio.run(main())"
         )

@@ -51,6 +51,7 @@ class Gate:
 
     def __init__(self, settings: ConsoleSettings) -> None:
         self.is_writable = settings.is_writable
+        self._given = given_names(settings)
         self._secret = secrets.token_bytes(32)
 
     def session(self, request: Request) -> str:
@@ -76,7 +77,7 @@ class Gate:
                 "This console is read-only. Nothing was changed.",
                 "Whoever runs it starts it with --writable to allow this.",
             )
-        check_origin(request)
+        check_origin(request, self._given)
         try:
             form = await request.form(max_files=0, max_fields=FORM_FIELDS_MAX, max_part_size=FORM_BYTES_MAX)
         except MultiPartException:
@@ -91,13 +92,15 @@ class Gate:
         return form
 
 
-def check_origin(request: Request) -> None:
+def check_origin(request: Request, given: frozenset[str]) -> None:
     """
-    Raise `Refused` for a request that another site's page made.
+    Raise `Refused` for a request that another site's page made. Behind a proxy the *given* names are ours as well.
     """
     site = request.headers.get("sec-fetch-site", "same-origin")
     origin = request.headers.get("origin", "")
-    foreign = origin not in {"", "null"} and urlsplit(origin).netloc != request.headers.get("host", "")
+    netloc = origin.partition("://")[2]
+    ours = netloc == request.headers.get("host", "") or host_of(netloc) in given
+    foreign = origin not in {"", "null"} and not ours
     if site not in {"same-origin", "none"} or foreign:
         raise Refused(403, "Another site's page sent this. Nothing was changed.", "Send it from the console itself.")
 
@@ -157,14 +160,24 @@ def known_names(settings: ConsoleSettings) -> frozenset[str]:
 
     On loopback another site's name that resolves to this machine must not do: its pages could read ours.
     """
-    given = [name.strip().lower() for name in settings.hosts.split(",") if name.strip()]
+    given = given_names(settings)
     if not settings.is_loopback and not given:
         return frozenset()
     return LOOPBACK | {parse_address(settings.listen).host, *given}
 
 
-def host_of(header: str) -> str:
+def given_names(settings: ConsoleSettings) -> frozenset[str]:
     """
-    Return the host in a Host header, without port and brackets.
+    Return the names that were given beside the console's own address.
     """
-    return (urlsplit(f"//{header}").hostname or "").lower()
+    return frozenset(name.strip().lower() for name in settings.hosts.split(",") if name.strip())
+
+
+def host_of(netloc: str) -> str:
+    """
+    Return the host of a Host header or of an origin, without port and brackets; nothing when it is none.
+    """
+    try:
+        return (urlsplit(f"//{netloc}").hostname or "").lower()
+    except ValueError:
+        return ""

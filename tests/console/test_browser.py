@@ -193,6 +193,7 @@ async def test_without_javascript(show: Show, browser: Browser) -> None:
         await expect(page.locator("html")).to_have_attribute("data-theme", "light")
 
 
+@pytest.mark.timeout(120)
 async def test_the_demo_is_played_in_the_browser(show: Show, browser: Browser) -> None:
     """
     One signal and its duplicates get one ack; without RiskCast signals are ledger-only, and the strip says so; when it
@@ -228,9 +229,11 @@ async def test_the_demo_is_played_in_the_browser(show: Show, browser: Browser) -
             await expect(page.locator("[data-live=verdict]")).to_contain_text(
                 "wait while RiskCast is down. Reconcile will recover."
             )
+            await expect(page.locator(".retry")).to_have_count(1)
         finally:
             show.stage.start("riskcast_server")
         await expect(page.locator("[data-live=state-riskcast]")).to_have_text("up")
+        await expect(page.locator(".retry")).to_have_count(0)  # The page has looked again by itself.
         await expect(page.locator("[data-live=verdict]")).to_have_text("2 not at RiskCast. Reconcile will recover.")
         assert await count(page, "ledger") == await count(page, "riskcast") + 2
         await page.click("button:has-text('Run Reconcile')")

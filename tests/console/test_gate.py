@@ -79,7 +79,13 @@ async def test_no_order_without_its_token(web: Web, path: str, token: str | None
 
 @pytest.mark.parametrize(
     "headers",
-    [{"origin": "https://elsewhere.example"}, {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}],
+    [
+        {"origin": "https://elsewhere.example"},
+        {"origin": "http://["},
+        {"origin": "nothing"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+    ],
 )
 async def test_another_sites_page_is_refused(web: Web, headers: dict[str, str]) -> None:
     """
@@ -89,6 +95,22 @@ async def test_another_sites_page_is_refused(web: Web, headers: dict[str, str]) 
     data = {"token": await web.token(), "title": "Not to be sent"}
     assert (await web.client.post("ingest/send", data=data, headers=headers)).status_code == 403
     assert await counted(web) == before
+
+
+async def test_behind_a_proxy_the_given_names_are_ours(open_web: Open) -> None:
+    """
+    A proxy that calls the console by its address sends the origin that browsers see: a given name is let in, and no
+    other page of this machine.
+    """
+    async with open_web(hosts="omen.example", **NOBODY) as web:
+        data = {"token": await web.token(), "title": "Sent to nobody"}
+        for origin, status in (
+            ("https://omen.example", 303),
+            ("http://localhost:3000", 403),
+            ("https://x.example", 403),
+        ):
+            answer = await web.client.post("ingest/send", data=data, headers={"origin": origin})
+            assert answer.status_code == status, origin
 
 
 async def test_looking_changes_nothing(web: Web) -> None:
@@ -157,6 +179,8 @@ async def test_pages_bring_nothing_of_others(web: Web) -> None:
         ("127.0.0.1:8080", "", "127.0.0.1:8080", 200),
         ("127.0.0.1:8080", "", "localhost:8080", 200),
         ("127.0.0.1:8080", "", "rebound.example", 421),
+        ("127.0.0.1:8080", "", "[::1", 421),
+        ("127.0.0.1:8080", "", "", 421),
         ("127.0.0.1:8080", "omen.example, b.example", "omen.example", 200),
         ("0.0.0.0:8080", "", "anything.example", 200),
         ("0.0.0.0:8080", "omen.example", "anything.example", 421),

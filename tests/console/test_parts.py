@@ -108,17 +108,25 @@ def test_a_rounds_progress() -> None:
     assert made.headline == "Reconciling 2026-01-28 (1 of 3): replaying, 5 of 10 replayed"
 
 
+@pytest.mark.parametrize("tls_ca", [None, Path("/a b/ca.pem")])
 @pytest.mark.parametrize("name", sorted(WAYS))
-def test_every_panel_names_things_that_exist(name: str) -> None:
+def test_every_panel_names_things_that_exist(name: str, tls_ca: Path | None) -> None:
     """
     The command is one of ours, the method is in the contract with these fields, the Python compiles and calls a
     method that the client has; no value can break out of its quotes.
     """
-    from omen_cli.app import VERBS  # noqa: PLC0415 - only this test needs the command
+    from omen_cli.app import application  # noqa: PLC0415 - only this test needs the command
 
-    way, same = WAYS[name], Equivalents(ConsoleSettings(data_dir=Path("/a b/.omen")))(name, **ABOUT)
-    _, *said = same.cli.split()
-    assert said[0] in VERBS or " ".join(said[:2]) in VERBS
+    settings = ConsoleSettings(
+        data_dir=Path("/a b/.omen"), omen="omen.example:1", riskcast="unix:/tmp/a b.sock", tls_ca=tls_ca
+    )
+    way, same = WAYS[name], Equivalents(settings)(name, **ABOUT)
+    words_said = shlex.split(same.cli.rpartition("| ")[2])
+    assert words_said[0] == "omen"
+    function, *_ = application().parse_args(words_said[1:], exit_on_error=False, print_error=False)
+    assert function.__module__.startswith("omen_cli.")
+    if "|" in same.cli:
+        assert json.loads(shlex.split(same.cli)[1]) == ABOUT["signal"]
     methods = {f"{each.full_name}/{method.name}": method for each in services() for method in each.methods}
     method = methods[way.method]
     assert {*(way.request or {})} <= {field.name for field in method.input_type.fields}
@@ -127,7 +135,8 @@ def test_every_panel_names_things_that_exist(name: str) -> None:
     holder = Operations if call[0] == "operations" else CLIENTS[way.server]
     assert inspect.isfunction(getattr(holder, call[-1]))
     sent = shlex.split(same.grpcurl)
-    assert sent[-2:] == [ConsoleSettings().model_dump()[way.server], way.method]
+    assert sent[1] == ("-plaintext" if tls_ca is None else "-cacert")
+    assert sent[-2:] == [getattr(settings, way.server), way.method]
     if way.request:
         assert json.loads(sent[sent.index("-d") + 1]) == {field: ABOUT[each] for field, each in way.request.items()}
     assert ("/a b/.omen" in shlex.split(same.cli)) is ("{data_dir}" in way.command)

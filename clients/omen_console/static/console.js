@@ -52,6 +52,7 @@ let paused = false;
 let waiting = [];
 let fresh = 0;
 const states = {};
+for (const each of document.querySelectorAll('[data-live^="state-"]')) states[each.dataset.live] = each.textContent;
 // What came since then is asked for when the stream is opened: between the page and the stream nothing is lost.
 let seen = tail?.dataset.since;
 const AWAY_MAX_MS = 50000;
