@@ -5,7 +5,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help up test check proto bench soak prove docs landed lock clean
+NODE := clients/node
+
+.PHONY: help up demo node test check proto bench soak prove docs landed lock audit sbom clean
 
 help: ## List the verbs.
 	@grep -E '^[a-z.]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z.]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -19,10 +21,25 @@ help: ## List the verbs.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-up: .venv/.installed ## Run OMEN and RiskCast on loopback, durable, until Ctrl-C.
+up: .venv/.installed ## Run OMEN, RiskCast and the reconciler on loopback, durable, until Ctrl-C.
 	@omen up $(ARGS)
 
-test: .venv/.installed ## Run the whole suite.
+demo: .venv/.installed ## Break it on purpose, and see every promise held: 19 claims in 20 seconds.
+	@omen demo $(ARGS)
+
+node: ## Build the TypeScript client, where there is npm.
+	@if command -v npm >/dev/null || [ -n "$$CI" ]; then $(MAKE) -s $(NODE)/dist/.built; \
+	else echo "there is no npm: clients/node is not built, and its tests are skipped" >&2; fi
+
+$(NODE)/node_modules/.installed: $(NODE)/package-lock.json
+	@cd $(NODE) && npm ci --ignore-scripts --loglevel=error
+	@touch $@
+
+$(NODE)/dist/.built: $(NODE)/node_modules/.installed $(wildcard $(NODE)/src/* $(NODE)/*.json $(NODE)/buf.gen.yaml proto/*/*/*.proto)
+	@cd $(NODE) && npm run --silent build
+	@touch $@
+
+test: .venv/.installed node ## Run the whole suite.
 	@python -m pytest -m 'not prove' $(ARGS)
 
 prove: .venv/.installed ## Run the long forms of the campaigns as well.
@@ -57,5 +74,11 @@ lock: .venv/.installed ## Resolve the dependencies again, with hashes and withou
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --all-extras --group dev pyproject.toml -o requirements.txt
 	python deploy/requirements.py
 
+audit: .venv/.installed ## Look the locked dependencies up among the published advisories.
+	@.ci/audit
+
+sbom: .venv/.installed ## Write the bill of materials to build/omen.cdx.json.
+	@python deploy/sbom.py
+
 clean: ## Remove what can be made again. Data in .omen stays.
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf .venv $(NODE)/node_modules $(NODE)/gen $(NODE)/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

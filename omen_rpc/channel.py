@@ -8,18 +8,24 @@ time as well. Everything is safe to send twice: the contract is idempotent throu
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Sequence
+import re
+import ssl
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
 
-from omen_rpc.errors import CallError, Exhausted
-from omen_rpc.metadata import API_KEY, REQUEST_ID, new_request_id
+from omen_rpc import tracing
+from omen_rpc.certificate import CertificateUnreadable, Stamp, check_pair, content, stamp
+from omen_rpc.errors import CallError, DeadlineExceeded, Exhausted, Reason, Unreachable, fault
+from omen_rpc.metadata import API_KEY, REQUEST_ID, TRACE_PARENT, new_request_id
+from omen_rpc.renewing import LOOK_INTERVAL_S, Renewing
 from omen_rpc.status import from_rpc_error
 
 Reply = TypeVar("Reply", bound=Message)
@@ -29,6 +35,9 @@ ATTEMPTS_MAX = 5  # gRPC caps its own attempts at this as well.
 TIMEOUT_S = 30.0
 MESSAGE_BYTES_MAX = 4 << 20
 RECONNECT_MAX_MS = 5_000
+SERVER = "The server"
+# gRPC refuses those before any code of a server runs, so that no server can say it better.
+TOO_LARGE = re.compile(r"larger than max \((\d+) vs\. (\d+)\)")
 
 
 class ConnectionRefused(Exception):
@@ -47,6 +56,56 @@ class ClientFiles:
     cert: Path | None = None
     key: Path | None = None
 
+    def paths(self) -> list[Path]:
+        """
+        Return the files that are there to be watched.
+        """
+        return [path for path in (self.ca, self.cert, self.key) if path is not None]
+
+
+class OwnKey:
+    """
+    The key a caller shows: the key itself, or the file it lies in, which is read again when it changes.
+    """
+
+    def __init__(self, key: str | Path, *, now: Callable[[], float] = monotonic) -> None:
+        self._file = key if isinstance(key, Path) else None
+        self._now = now
+        self._stamp: Stamp | None = None
+        self._looked_s = now()
+        self._text = key if isinstance(key, str) else ""
+        if self._file is not None:
+            self._text = read_key(self._file)
+            with suppress(CertificateUnreadable):
+                self._stamp = stamp([self._file])
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """
+        Return the key as a call carries it.
+        """
+        if self._file is not None and self._now() - self._looked_s >= LOOK_INTERVAL_S:
+            self.look()
+        return ((API_KEY, self._text),) if self._text else ()
+
+    def other_than(self, shown: tuple[tuple[str, str], ...]) -> bool:
+        """
+        Look at the file, and tell whether the key in it is another than a call has shown.
+        """
+        self.look()
+        return self.metadata() != shown
+
+    def look(self) -> None:
+        """
+        Read the file if it changed. One that cannot be read changes nothing.
+        """
+        self._looked_s = self._now()
+        if self._file is None:
+            return
+        with suppress(CertificateUnreadable, ConnectionRefused):
+            seen = stamp([self._file])
+            if seen != self._stamp:
+                self._text, self._stamp = read_key(self._file), seen
+
 
 class Connection:
     """
@@ -60,16 +119,18 @@ class Connection:
         self,
         address: str,
         *,
-        api_key: str = "",
+        api_key: str | Path = "",
         tls: ClientFiles | None = None,
         timeout_s: float = TIMEOUT_S,
         attempts_max: int = ATTEMPTS_MAX,
+        server: str = SERVER,
     ) -> None:
         self.address = address
+        self._server = server
         self._timeout_s = timeout_s
         self._attempts_max = attempts_max
-        self._key: tuple[tuple[str, str], ...] = ((API_KEY, api_key),) if api_key else ()
-        self._credentials = channel_credentials(tls) if tls is not None else None
+        self._key = OwnKey(api_key)
+        self._tls = tls
         self.calls = self._channel([("grpc.service_config", service_config(attempts_max))])
         self.subscriptions = self._channel(
             [
@@ -109,20 +170,25 @@ class Connection:
 
         The time covers every attempt. All attempts go under one request id.
         """
-        ends = monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
-        sent = self._metadata(metadata)
-        for attempt in range(1, self._attempts_max + 1):
+        allowed_s = self._timeout_s if timeout_s is None else timeout_s
+        ends = monotonic() + allowed_s
+        named = self._named(metadata)
+        attempt = 1
+        while True:
+            key = self._key.metadata()
             try:
-                reply: Reply = await method(request, timeout=max(0.0, ends - monotonic()), metadata=sent)
+                reply: Reply = await method(request, timeout=max(0.0, ends - monotonic()), metadata=(*key, *named))
             except grpc.aio.AioRpcError as raised:
-                error = from_rpc_error(raised)
+                error = self._told(raised, allowed_s)
+                if error.code is grpc.StatusCode.UNAUTHENTICATED and self._key.other_than(key):
+                    continue  # The key was rotated, and the server was the first to see it.
                 wait_s = pause_s(error)
                 if wait_s is None or attempt == self._attempts_max or monotonic() + wait_s >= ends:
                     raise error from None
+                attempt += 1
                 await asyncio.sleep(wait_s)
             else:
                 return reply
-        raise AssertionError("the last attempt returns or raises")
 
     async def stream(
         self,
@@ -135,18 +201,46 @@ class Connection:
         """
         Call *method* and yield its replies; CallError when the stream ends in one. Leaving the loop cancels the call.
         """
-        call = method(request, timeout=timeout_s, metadata=self._metadata(metadata))
+        call = method(request, timeout=timeout_s, metadata=(*self._key.metadata(), *self._named(metadata)))
         try:
             async for reply in call:
                 yield reply
         except grpc.aio.AioRpcError as raised:
-            raise from_rpc_error(raised) from None
+            raise self._told(raised, timeout_s) from None
         finally:
             call.cancel()
 
-    def _metadata(self, given: Metadata) -> tuple[tuple[str, str], ...]:
+    def _told(self, raised: grpc.aio.AioRpcError, allowed_s: float | None) -> CallError:
+        """
+        Return the error the server sent. One without a reason is gRPC's own, in words made for its developers.
+        """
+        error = from_rpc_error(raised)
+        if error.reason:
+            return error
+        where = f"{self._server} at {self.address}"
+        match error.code:
+            case grpc.StatusCode.UNAVAILABLE:
+                return Unreachable(self._server, self.address, cause(error.message), retry_after_s=error.retry_after_s)
+            case grpc.StatusCode.DEADLINE_EXCEEDED:
+                within = "in time" if allowed_s is None else f"within {allowed_s:g} s"
+                return DeadlineExceeded("", error.code, f"{where} did not answer {within}.")
+            case grpc.StatusCode.RESOURCE_EXHAUSTED if sizes := TOO_LARGE.search(error.message):
+                named = dict(zip(("size_bytes", "size_bytes_max"), sizes.groups(), strict=True))
+                text = f"{where} takes no message of {sizes[1]} bytes."
+                return fault(Reason.ERROR_REASON_MESSAGE_TOO_LARGE, text, metadata=named)
+            case grpc.StatusCode.UNIMPLEMENTED:
+                return CallError("", error.code, f"{where} does not have this call: {cause(error.message)}.")
+        return error
+
+    def _named(self, given: Metadata) -> tuple[tuple[str, str], ...]:
+        """
+        Return a call's metadata but for its key: its request id, and the trace it is part of.
+        """
         named = any(key == REQUEST_ID for key, _ in given)
-        return (*self._key, *given, *(() if named else ((REQUEST_ID, new_request_id()),)))
+        own = () if named else ((REQUEST_ID, new_request_id()),)
+        if tracing.ACTIVE is not None and (trace_parent := tracing.here()):
+            own = (*own, (TRACE_PARENT, trace_parent))
+        return (*given, *own)
 
     def _channel(self, own: Sequence[tuple[str, Any]]) -> grpc.aio.Channel:
         options = [
@@ -157,9 +251,24 @@ class Connection:
             ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
             *own,
         ]
-        if self._credentials is None:
+        tls = self._tls
+        if tls is None:
             return grpc.aio.insecure_channel(self.address, options=options)
-        return grpc.aio.secure_channel(self.address, self._credentials, options=options)
+
+        def make() -> grpc.aio.Channel:
+            return grpc.aio.secure_channel(self.address, channel_credentials(tls), options=options)
+
+        try:
+            return cast("grpc.aio.Channel", Renewing(make, tls.paths()))
+        except CertificateUnreadable as error:
+            raise ConnectionRefused(str(error)) from None
+
+
+def cause(text: str) -> str:
+    """
+    Return the end of gRPC's own text, where the reason stands behind all that gRPC tried.
+    """
+    return text.rpartition(": ")[2].strip("[]. ") or "no answer"
 
 
 def pause_s(error: CallError) -> float | None:
@@ -188,30 +297,21 @@ def service_config(attempts_max: int) -> str:
 
 def channel_credentials(files: ClientFiles) -> grpc.ChannelCredentials:
     """
-    Return a caller's credentials; without a CA the system's are trusted.
+    Return a caller's credentials, CertificateUnreadable when they are not whole; without a CA the system's are trusted.
     """
-    return grpc.ssl_channel_credentials(
-        root_certificates=content(files.ca), private_key=content(files.key), certificate_chain=content(files.cert)
-    )
+    check_pair(files.cert, files.key, files.ca, ssl.PROTOCOL_TLS_CLIENT)
+    ca, cert, key = (content(path) if path is not None else None for path in (files.ca, files.cert, files.key))
+    return grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=cert)
 
 
 def read_key(path: Path | None) -> str:
     """
     Return the API key in a file, without the name and scopes that a server's list has beside it.
     """
-    raw = content(path)
-    lines = [line.strip() for line in (raw or b"").decode(errors="replace").splitlines()]
+    try:
+        text = content(path).decode(errors="replace") if path is not None else ""
+    except CertificateUnreadable as error:
+        raise ConnectionRefused(str(error)) from None
+    lines = [line.strip() for line in text.splitlines()]
     keys = [line for line in lines if line and not line.startswith("#")]
     return keys[0].rpartition(":")[2] if keys else ""
-
-
-def content(path: Path | None) -> bytes | None:
-    """
-    Return a file's bytes; ConnectionRefused names the one that cannot be read.
-    """
-    if path is None:
-        return None
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConnectionRefused(f"{path}: {error.strerror}") from None

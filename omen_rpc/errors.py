@@ -17,7 +17,7 @@ from omen_rpc.violation import Violation
 __all__ = [
     "CLASSES", "MESSAGE_BYTES_MAX", "AlreadyExists", "CallError", "DataLoss", "DeadlineExceeded", "Exhausted",
     "InvalidRequest", "NotAllowed", "NotFound", "OutOfRange", "PreconditionFailed", "Reason", "Unavailable",
-    "Violation", "clip", "fault", "invalid_fields", "item_error",
+    "Unreachable", "Violation", "clip", "fault", "invalid_fields", "item_error",
 ]  # fmt: skip
 
 MESSAGE_BYTES_MAX = 1000
@@ -121,6 +121,20 @@ class Unavailable(CallError):
     """
     Not now.
     """
+
+
+class Unreachable(Unavailable):
+    """
+    Nobody of ours answered: no server listens there, another kind of server does, or the connection broke.
+
+    `server` is who was meant, `address` where it was looked for.
+    """
+
+    def __init__(self, server: str, address: str, cause: str, *, retry_after_s: float | None = None) -> None:
+        text = f"{server} at {address} cannot be reached: {clip(cause)}."
+        super().__init__("", grpc.StatusCode.UNAVAILABLE, text, retry_after_s=retry_after_s)
+        self.server = server
+        self.address = address
 
 
 class DeadlineExceeded(CallError):

@@ -19,7 +19,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from omen_rpc import metrics
+from omen_rpc import metrics, tracing
 from omen_rpc.call import CURRENT, Call
 from omen_rpc.contract import CODES
 from omen_rpc.endpoint import Endpoint
@@ -152,6 +152,8 @@ class Gate(grpc.GenericRpcHandler):
         """
         call = enter(endpoint.path, context)
         code = grpc.StatusCode.OK.name
+        if tracing.ACTIVE is not None and endpoint.scope and not endpoint.streams_replies:
+            run = partial(traced, run)
         try:
             reply = await run(endpoint, context, call)
             tell_request_id(context, call)
@@ -193,7 +195,7 @@ class Gate(grpc.GenericRpcHandler):
 
     async def _stream(self, endpoint: Endpoint, context: Context, call: Call) -> None:
         if endpoint.streams_requests:
-            self._check(endpoint, context, call)
+            self._check(endpoint, call)
             request: Any = self._requests(endpoint, context)
         else:
             request = await self._admitted(endpoint, context, call)
@@ -221,21 +223,21 @@ class Gate(grpc.GenericRpcHandler):
         """
         Return the call's message once everything that does not need it has been checked, and what it costs after.
         """
-        self._check(endpoint, context, call)
+        self._check(endpoint, call)
         request = parse(endpoint, await self._waiting_room.read(current_task(), context, call))
         if self._rate is not None and endpoint.scope:
             self._charge(self._rate, call, endpoint.cost(request))
         return request
 
-    def _check(self, endpoint: Endpoint, context: Context, call: Call) -> None:
+    def _check(self, endpoint: Endpoint, call: Call) -> None:
         """
         Check what the headers alone can tell: a size, a key that is known and carries the scope, a server that serves.
         """
-        check_size(context.invocation_metadata() or ())
+        check_size(call.metadata)
         if not endpoint.scope:
             return
         try:
-            call.principal = self._keys.principal(context.invocation_metadata() or ())
+            call.principal = self._keys.principal(call.metadata)
         except CallError:
             if self._rate is not None:
                 self._charge(self._rate, call, 1)  # Guessing keys is limited by the peer, as nothing else is known.
@@ -306,11 +308,22 @@ def enter(path: str, context: Context) -> Call:
     """
     Make the call known to everything that runs for it, and its id to the caller, however it ends.
     """
-    metadata = context.invocation_metadata() or ()
-    call = Call(path, request_id_of(metadata), trace_parent_of(metadata), context.peer())
+    metadata = tuple(context.invocation_metadata() or ())
+    call = Call(path, request_id_of(metadata), trace_parent_of(metadata), context.peer(), metadata)
     CURRENT.set(call)
     context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
     return call
+
+
+async def traced(
+    run: Callable[[Endpoint, Context, Call], Awaitable[Any]], endpoint: Endpoint, context: Context, call: Call
+) -> Any:
+    """
+    Answer a call within a span, whose context the call has from then on: what it keeps and tells leads here.
+    """
+    with tracing.span(endpoint.path[1:], "server", parent=call.trace_parent):
+        call.trace_parent = tracing.here(call.trace_parent)
+        return await run(endpoint, context, call)
 
 
 def tell_request_id(context: Context, call: Call) -> None:

@@ -15,6 +15,7 @@ from typing import Any, TextIO, TypeAlias
 import orjson
 import structlog
 
+from omen_rpc import metrics
 from omen_rpc.call import CURRENT
 from omen_rpc.rate import RateLimit
 
@@ -23,6 +24,7 @@ ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | N
 
 VALUE_CHARS_MAX = 512
 FRAMES_MAX = 20
+OURS = frozenset({"omen_rpc", "omen_server", "omen_client", "riskcast_server", "reconciler"})
 LIBRARY_LINES = RateLimit(per_minute=120, burst=100)
 SECRET_NAMES = ("api_key", "apikey", "authorization", "password", "secret", "token")
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -44,6 +46,7 @@ def configure(service: str, *, level: str = "info", form: str = "auto", stream: 
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             place_instead_of_text,
             clean,
+            count,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -109,6 +112,14 @@ def add_call(_logger: object, _method: str, event: EventDict) -> EventDict:
     return event
 
 
+def count(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """
+    Count a line. Its event is no label: a label's values are bounded, and these are everybody's to add to.
+    """
+    metrics.LOG_MESSAGES.labels(event["level"]).inc()
+    return event
+
+
 def place_instead_of_text(_logger: object, _method: str, event: EventDict) -> EventDict:
     """
     Replace an exception by its type, the types it came from, and where it was raised.
@@ -132,6 +143,15 @@ def place_instead_of_text(_logger: object, _method: str, event: EventDict) -> Ev
     if causes:
         event["error_causes"] = causes
     return event
+
+
+def words(error: BaseException) -> str:
+    """
+    Return what an error of ours says of itself, or the system; of any other nothing, as its text may quote a caller.
+    """
+    if isinstance(error, OSError):
+        return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+    return str(error) if type(error).__module__.partition(".")[0] in OURS else ""
 
 
 def clean(_logger: object, _method: str, event: EventDict) -> EventDict:

@@ -2,10 +2,22 @@
 Every series a server exposes, declared in one place so that the reference and the vocabulary can be held to it.
 """
 
+from collections.abc import Iterator
+from math import nan
+
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 SECONDS_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 RECORDS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+# Which server a series is of, by how its name begins; what is not here, every server has.
+OWN = {
+    "omen-server": ("ledger", "index", "stream", "dead", "events", "signals", "push", "end"),
+    "riskcast-server": ("ingest",),
+    "omen-reconciler": ("reconcile",),
+}
+EVERY = "every"
 
 RPC_CALLS = Counter(
     "omen_rpc_calls",
@@ -26,6 +38,14 @@ RPC_CALLS_RESET = Counter("omen_rpc_calls_reset", "Calls reset because their pee
 SERVER_TASKS = Gauge("omen_server_tasks", "Tasks of the event loop; a number that only ever rises is a leak.")
 RPC_BODIES_AWAITED = Gauge("omen_rpc_bodies_awaited", "Calls whose headers came and whose message has not.")
 SERVER_READY = Gauge("omen_server_ready", "1 while the server serves, 0 while it starts, drains, or cannot write.")
+LOG_MESSAGES = Counter(
+    "omen_log_messages", "Lines logged, by level; those that a flood was spared are none.", ["level"]
+)
+TLS_CERTIFICATE_EXPIRY_SECONDS = Gauge(
+    "omen_tls_certificate_expiry_seconds",
+    "Seconds until a certificate in use runs out, less than 0 when it has; by what it is to this server.",
+    ["kind"],
+)
 LEDGER_APPENDS = Counter("omen_ledger_appends", "Records appended and durable.")
 LEDGER_WRITTEN_BYTES = Counter("omen_ledger_written_bytes", "Bytes of frames appended and durable.")
 LEDGER_SYNC_SECONDS = Histogram(
@@ -34,11 +54,15 @@ LEDGER_SYNC_SECONDS = Histogram(
 LEDGER_BATCH_RECORDS = Histogram(
     "omen_ledger_batch_records", "Records that one sync made durable.", buckets=RECORDS_BUCKETS
 )
-LEDGER_OFFSET = Gauge("omen_ledger_offset", "The ledger's highest offset, by how far it has come.", ["state"])
+LEDGER_OFFSET = Gauge(
+    "omen_ledger_offset", "The ledger's highest offset that is written, durable, or settled by the hot path.", ["state"]
+)
+LEDGER_SIZE_BYTES = Gauge("omen_ledger_size_bytes", "Bytes of the ledger's files, as of the last minute.")
 LEDGER_PARTITIONS = Gauge(
     "omen_ledger_partitions", "Partitions of the ledger, by whether they take records.", ["state"]
 )
 LEDGER_DISK_FREE_BYTES = Gauge("omen_ledger_disk_free_bytes", "Bytes that the ledger may still write.")
+LEDGER_DISK_FREE_BYTES.set(nan)  # Nobody has looked: no alert shall take that for a full disk.
 LEDGER_RECOVERED_BYTES = Counter(
     "omen_ledger_recovered_bytes", "Bytes of unsealed segments that a start has read and written anew."
 )
@@ -51,6 +75,9 @@ LEDGER_SEALS = Counter("omen_ledger_seals", "Partitions sealed by this process."
 INDEX_LAG_RECORDS = Gauge("omen_index_lag_records", "Records of the ledger that the signal index has not yet.")
 STREAM_SUBSCRIBERS = Gauge("omen_stream_subscribers", "Open streams of signals, by what they are sent from.", ["state"])
 STREAM_LAG_RECORDS = Gauge("omen_stream_lag_records", "Records that the slowest subscriber is behind.")
+STREAM_LAG_SECONDS = Gauge(
+    "omen_stream_lag_seconds", "The age of the oldest record that the slowest subscriber has not been sent."
+)
 STREAM_FRAMES = Counter("omen_stream_frames", "Frames sent to subscribers.")
 STREAM_SIGNALS = Counter("omen_stream_signals", "Signals sent to subscribers, each counted once for each of them.")
 STREAM_FELL_BEHIND = Counter("omen_stream_fell_behind", "Times that a subscriber was slower than the appends.")
@@ -78,8 +105,10 @@ PUSH_QUEUE_RECORDS = Gauge("omen_push_queue_records", "Durable signals that wait
 PUSH_BREAKER_STATE = Gauge(
     "omen_push_breaker_state", "1 for what the breaker towards RiskCast does, 0 for what it does not.", ["state"]
 )
-PUSH_SETTLED_OFFSET = Gauge(
-    "omen_push_settled_offset", "The offset at and below which the hot path is done with every signal."
+END_TO_END_SECONDS = Histogram(
+    "omen_end_to_end_seconds",
+    "Seconds from a signal's append to RiskCast's first ack for it on the hot path.",
+    buckets=SECONDS_BUCKETS,
 )
 
 INGEST_SIGNALS = Counter(
@@ -95,10 +124,41 @@ RECONCILE_PARKED_SIGNALS = Gauge("omen_reconcile_parked_signals", "Signals that 
 RECONCILE_LAST_SUCCESS_TIMESTAMP = Gauge(
     "omen_reconcile_last_success_timestamp", "When a tick last left nothing missing, in seconds since 1970."
 )
+RECONCILE_LAST_SUCCESS_AGE_SECONDS = Gauge(
+    "omen_reconcile_last_success_age_seconds",
+    "Seconds since a tick last left nothing missing; before the first one, since the reconciler started.",
+)
+RECONCILE_LAST_SUCCESS_AGE_SECONDS.set(nan)
 
 
-def exposition() -> bytes:
+class Shown(Collector):
     """
-    Return every series in the text format of Prometheus.
+    What one server exposes: what it is about, and what every process has. The others' series would stand at 0 in it.
     """
-    return generate_latest(REGISTRY)
+
+    def __init__(self, server: str) -> None:
+        self._server = server if server in OWN else ""
+
+    def collect(self) -> Iterator[Metric]:
+        """
+        Yield the families.
+        """
+        for family in REGISTRY.collect():
+            if not self._server or server_of(family.name) in {self._server, EVERY}:
+                yield family
+
+
+def server_of(name: str) -> str:
+    """
+    Return which server a series is of.
+    """
+    prefix, _, rest = name.partition("_")
+    word = rest.partition("_")[0] if prefix == "omen" else ""
+    return next((server for server, words in OWN.items() if word in words), EVERY)
+
+
+def exposition(server: str = "") -> bytes:
+    """
+    Return the series of *server*, or all, in the text format of Prometheus.
+    """
+    return generate_latest(Shown(server))

@@ -3,7 +3,7 @@ Where a record lies in the ledger, and the hash by which OMEN and RiskCast agree
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -105,3 +105,26 @@ def from_int64(signed: int) -> int:
     Return the unsigned integer with the same 64 bits.
     """
     return signed & UINT64_MAX
+
+
+def pack(ranges: Iterable[tuple[int, int]]) -> Iterator[int]:
+    """
+    Yield two numbers for each range of positions: how many lie before its first one, counted from the range before, and
+    how many follow its first one. Small numbers take a byte or two on the wire, positions of a long day four.
+    """
+    before = 0
+    for first, last in ranges:
+        yield first - before - 1
+        yield last - first
+        before = last
+
+
+def unpack(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """
+    Yield the ranges that were packed; ValueError when a number is missing.
+    """
+    last = 0
+    for between, following in zip(numbers[::2], numbers[1::2], strict=True):
+        first = last + between + 1
+        last = first + following
+        yield first, last

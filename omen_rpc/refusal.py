@@ -23,6 +23,7 @@ STARTING_RETRY_S = 1.0
 DRAINING_RETRY_S = 1.0
 OVERLOADED_RETRY_S = 0.2
 
+TOLD = ("signal_id", "partition", "offset")
 REFUSALS_LOGGED = RateLimit(per_minute=600, burst=100)
 
 log = structlog.get_logger()
@@ -35,7 +36,8 @@ async def end(context: Context, call: Call, error: CallError, domain: str) -> No
     expected = error.rule is not None and error.rule.action == "TREAT_AS_SUCCESS"
     # A flood of bad calls must not become a flood of lines; the metric has all of them.
     if not expected and not REFUSALS_LOGGED.take("", 1):
-        log.info("call_refused", code=error.code.name, reason=error.reason, peer=call.peer)
+        about = {name: error.metadata[name] for name in TOLD if name in error.metadata}
+        log.info("call_refused", code=error.code.name, reason=error.reason, peer=call.peer, **about)
     metrics.RPC_CALLS_REFUSED.labels(error.reason).inc()
     trailers = (*to_trailers(error, domain), (REQUEST_ID, call.request_id))
     error.__traceback__ = error.__context__ = None  # Its frames hold the call, and this error: a ring only gc breaks.

@@ -19,6 +19,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from omen.v1 import server_info_service_pb2
 from omen_rpc import metrics
 from omen_rpc.address import Address, AddressRefused, check_free, parse_address
+from omen_rpc.certificate import CertificateUnreadable
 from omen_rpc.endpoint import endpoints, probes
 from omen_rpc.gate import Gate, Limits
 from omen_rpc.hangup import remember_starters
@@ -27,16 +28,18 @@ from omen_rpc.health import Health
 from omen_rpc.keys import KeyRing, KeysUnreadable
 from omen_rpc.metadata import METADATA_BYTES_MAX
 from omen_rpc.notify_socket import NotifySocket
+from omen_rpc.precautions import check_security
 from omen_rpc.rate import RateLimit
 from omen_rpc.reflection import reflection
 from omen_rpc.refusal import Translate
 from omen_rpc.server_info import ServerInfo
 from omen_rpc.settings import Loaded, ServerSettings, SettingsRefused
-from omen_rpc.tls import CertificateUnreadable, ServerFiles, server_credentials
+from omen_rpc.tls import server_credentials
 from omen_rpc.web import Web
 
 Answer = TypeVar("Answer")
 WATCHERS_TOLD_S = 1.0
+CERTIFICATES = {"tls_cert": "server", "tls_client_ca": "client_ca", "tls_client_cert": "client", "tls_ca": "ca"}
 INFO = server_info_service_pb2.DESCRIPTOR.services_by_name["ServerInfoService"]
 
 log = structlog.get_logger()
@@ -71,7 +74,7 @@ class Server:
         self._services = {**services, INFO: self.info}
         self._health = Health([service.full_name for service in self._services])
         self._gate = Gate(limits(self.settings), key_ring(self.settings), rate(self.settings), translate or {})
-        self._web = Web(Address(web_host(self._address), self.settings.metrics_port), lambda: self._health.ready)
+        self._web = Web(Address(web_host(self._address), self.settings.metrics_port), lambda: self._health.ready, name)
         self._notify_socket = NotifySocket(self.settings.notify_socket, self.settings.watchdog_usec)
         self._server: grpc.aio.Server | None = None
         self._told_to_stop = asyncio.Event()
@@ -92,6 +95,7 @@ class Server:
         for service, servicer in self._services.items():
             self.host(service, servicer)
         self.info.services = [service.full_name for service in described]
+        watch_certificates(self.settings)
         self._watch_signals()
         loop = asyncio.get_running_loop()
         metrics.SERVER_TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
@@ -240,26 +244,15 @@ class Server:
         self._told_to_stop.set()
 
 
-def check_security(settings: ServerSettings, address: Address) -> ServerFiles | None:
+def watch_certificates(settings: ServerSettings) -> None:
     """
-    Return the certificate's files, None for plain text; SettingsRefused when that would be careless.
+    Let the metrics tell when the certificates run out that the server and its own calls use.
     """
-    if (settings.tls_cert is None) != (settings.tls_key is None):
-        raise SettingsRefused("--tls-cert and --tls-key belong together: give both, or neither.")
-    if settings.tls_client_ca is not None and settings.tls_cert is None:
-        raise SettingsRefused(
-            "--tls-client-ca needs --tls-cert and --tls-key: callers show certificates over TLS only."
-        )
-    if settings.tls_cert is None and not address.is_loopback and not settings.insecure:
-        raise SettingsRefused(
-            f"{address} is not loopback, and there is no TLS. Add --tls-cert FILE --tls-key FILE, "
-            f"or --insecure if the network is your own."
-        )
-    if settings.env == "production" and settings.api_keys is None and settings.api_keys_file is None:
-        raise SettingsRefused("production wants API keys. Add --api-keys-file FILE, or set OMEN_SECURITY_API_KEYS.")
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    return ServerFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    files = {kind: getattr(settings, name, None) for name, kind in CERTIFICATES.items()}
+    if used := {kind: path for kind, path in files.items() if path is not None}:
+        from omen_rpc import expiry  # noqa: PLC0415 - takes a while to import, and plain text needs none of it
+
+        expiry.watch(used)
 
 
 def key_ring(settings: ServerSettings) -> KeyRing:

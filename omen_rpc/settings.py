@@ -17,8 +17,8 @@ from typing import Any, Generic, Literal, NoReturn, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-Settings = TypeVar("Settings", bound="ServerSettings")
-Settings_co = TypeVar("Settings_co", bound="ServerSettings", covariant=True)
+Settings = TypeVar("Settings", bound="ProgramSettings")
+Settings_co = TypeVar("Settings_co", bound="ProgramSettings", covariant=True)
 SHARED_PREFIX = "OMEN"
 STARS = "***"
 URL_PASSWORD = re.compile(r"(?<=://)([^:/?#@]*):.*(?=@)|(?<=password=)[^&\s]*")
@@ -30,18 +30,30 @@ class SettingsRefused(Exception):
     """
 
 
-class ServerSettings(BaseModel):
+class ProgramSettings(BaseModel):
     """
-    What every server can be told.
+    What every program that serves can be told, whatever it speaks.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    traces: Literal["off", "otlp"] = Field(
+        "off", description="Where spans go; otlp needs the extra otel, the OTEL_EXPORTER_OTLP_… variables say the rest."
+    )
+    log_format: Literal["auto", "json", "text"] = Field("auto", description="auto is text on a terminal, else JSON.")
+
+
+class ServerSettings(ProgramSettings):
+    """
+    What every server can be told.
+    """
 
     listen: str = Field("127.0.0.1:50051", description="Address to serve on: HOST:PORT, [V6]:PORT or unix:PATH.")
     metrics_port: int = Field(9051, ge=0, le=65535, description="Port of /metrics, /livez and /readyz; 0 picks one.")
     env: Literal["development", "production"] = Field(
         "development",
-        description="production refuses to start without keys, waits for load balancers, hides reflection.",
+        description="production refuses what is unsafe, waits for load balancers, hides reflection.",
         json_schema_extra={"variables": ["OMEN_ENV"]},
     )
     insecure: bool = Field(default=False, description="Serve without TLS on an address that is not loopback.")
@@ -87,8 +99,6 @@ class ServerSettings(BaseModel):
         None, ge=0, le=600, description="Seconds between NOT_SERVING and closing; 5 in production, else 0."
     )
     drain_timeout_s: float = Field(30.0, gt=0, le=600, description="How long calls may finish when stopping.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
-    log_format: Literal["auto", "json", "text"] = Field("auto", description="auto is text on a terminal, else JSON.")
     notify_socket: str = Field(
         "",
         description="The service manager's socket, told of start, life and end. systemd sets it.",
@@ -192,7 +202,7 @@ def load(
         raise SettingsRefused(explain(error, origins)) from None
 
 
-def explain_unknown(model: type[ServerSettings], program: Program, arguments: Sequence[str]) -> str:
+def explain_unknown(model: type[ProgramSettings], program: Program, arguments: Sequence[str]) -> str:
     """
     Return what is wrong with arguments that are none: their names alone, as a value may be a secret.
     """
@@ -253,7 +263,7 @@ class Line(argparse.ArgumentParser):
         raise SettingsRefused(f"{message}. {self.prog} --help lists what there is.")
 
 
-def parser(model: type[ServerSettings], program: Program) -> argparse.ArgumentParser:
+def parser(model: type[ProgramSettings], program: Program) -> argparse.ArgumentParser:
     """
     Return the parser of *program*'s command line. It checks nothing but names: the model checks values.
     """
@@ -277,7 +287,7 @@ def parser(model: type[ServerSettings], program: Program) -> argparse.ArgumentPa
     return line
 
 
-def read_file(model: type[ServerSettings], program: Program, path: Path) -> dict[str, Any]:
+def read_file(model: type[ProgramSettings], program: Program, path: Path) -> dict[str, Any]:
     """
     Return what a TOML file sets for *program*: top-level keys, and over them those of the program's own table.
     """

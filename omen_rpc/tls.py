@@ -2,21 +2,15 @@
 A server's certificate, read again when its files change, so that renewing it needs no restart.
 """
 
-import ssl
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import structlog
 
+from omen_rpc.certificate import CertificateUnreadable, check_pair, content, stamp
+
 log = structlog.get_logger()
-
-
-class CertificateUnreadable(Exception):
-    """
-    A certificate or key that cannot be read; names the file.
-    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,44 +73,8 @@ def read(files: ServerFiles) -> grpc.ServerCertificateConfiguration:
     """
     Read the certificate as it is now.
     """
-    check_pair(files)
+    check_pair(files.cert, files.key, files.client_ca)
     return grpc.ssl_server_certificate_configuration(
         [(content(files.key), content(files.cert))],
         root_certificates=content(files.client_ca) if files.client_ca else None,
     )
-
-
-def check_pair(files: ServerFiles) -> None:
-    """
-    Raise CertificateUnreadable unless certificate and key are whole and belong together; grpc would not say a word.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(files.cert, files.key, password="")
-        if files.client_ca is not None:
-            context.load_verify_locations(files.client_ca)
-    except ssl.SSLError as error:
-        reason = (error.reason or "not PEM").replace("_", " ").lower()
-        raise CertificateUnreadable(f"{', '.join(str(path) for path in files.paths())}: {reason}") from None
-    except OSError:
-        return  # `content` names the one that is not there.
-
-
-def stamp(paths: Sequence[Path]) -> tuple[tuple[int, int, int], ...]:
-    """
-    Return what changes when one of the files does.
-    """
-    try:
-        return tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in (path.stat() for path in paths))
-    except OSError as error:
-        raise CertificateUnreadable(f"{error.filename}: {error.strerror}") from None
-
-
-def content(path: Path) -> bytes:
-    """
-    Return a file's bytes; CertificateUnreadable names the one that is not there.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CertificateUnreadable(f"{path}: {error.strerror}") from None

@@ -19,11 +19,12 @@ EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 class Web:
     """
-    Serves the three paths until closed.
+    Serves the three paths until closed. *server* names whose series are told.
     """
 
-    def __init__(self, address: Address, ready: Callable[[], bool]) -> None:
+    def __init__(self, address: Address, ready: Callable[[], bool], server: str = "") -> None:
         self._address = address
+        self._server_name = server
         self._ready = ready
         self._server: asyncio.Server | None = None
         self._open = 0
@@ -70,7 +71,7 @@ class Web:
         if method not in {b"GET", b"HEAD"}:
             status, kind, body = "405 Method Not Allowed", TEXT, b"only GET\n"
         elif path == b"/metrics":
-            status, kind, body = "200 OK", EXPOSITION, metrics.exposition()
+            status, kind, body = "200 OK", EXPOSITION, metrics.exposition(self._server_name)
         elif path == b"/livez":
             status, kind, body = "200 OK", TEXT, b"ok\n"
         elif path == b"/readyz":

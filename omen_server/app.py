@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from omen.v1 import ledger_service_pb2, operations_service_pb2, signal_service_pb2
+from omen_rpc import metrics
 from omen_rpc.program import FAILED
 from omen_rpc.server import Server, StoppedEarly
 from omen_rpc.settings import Loaded
@@ -29,7 +30,7 @@ from omen_server.opening import desk_of, index_of, ledger_of, riskcast_of
 from omen_server.operations import Operated, Operations
 from omen_server.pipeline.ruleset import Ruleset
 from omen_server.pipeline.run import Outcome
-from omen_server.polling import polling
+from omen_server.polling import polling, polls_of
 from omen_server.refusals import REFUSALS
 from omen_server.requeue import Requeue
 from omen_server.running import end_now, end_with
@@ -65,6 +66,7 @@ async def run(loaded: Loaded[OmenSettings]) -> None:
     Serve OMEN until told to stop. The order of this list is the order of starting; draining is its reverse.
     """
     settings = loaded.settings
+    polls_of(settings)  # Only to refuse what cannot be polled, before anything is opened or made.
     services = Services(SignalService(), LedgerService(), Operations())
     hosted = {SIGNALS: services.signals, LEDGER: services.ledger, OPERATIONS: services.operations}
     server = Server(PROGRAM.name, loaded, hosted, REFUSALS)
@@ -140,6 +142,7 @@ async def emitting(
     time left to drain: whoever still waits has an outcome then.
     """
     if not settings.riskcast:
+        metrics.LEDGER_OFFSET.labels("settled").set_function(lambda: ledger.durable_offset)
         log.warning("nothing_is_pushed", text="No RiskCast is configured: signals stay in the ledger.")
         yield None
         return
@@ -232,6 +235,7 @@ async def looked_after(ledger: Ledger, settings: OmenSettings, server: Server) -
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(upkeep.seal_when_due(ledger, settings.seal_interval_s, stopping))
             tasks.create_task(upkeep.run_lifecycle(ledger, settings.lifecycle_interval_s, stopping))
+            tasks.create_task(upkeep.measure(ledger, settings.seal_interval_s, stopping))
             tasks.create_task(upkeep.watch_space(ledger, settings.disk_check_interval_s, stopping, tell_space))
             try:
                 yield

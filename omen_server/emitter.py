@@ -18,7 +18,7 @@ from grpc import StatusCode
 
 from omen.v1 import signal_service_pb2 as pb
 from omen_client.riskcast import Duplicate, Ingested, RiskCastClient
-from omen_rpc import metrics
+from omen_rpc import logs, metrics, tracing
 from omen_rpc.errors import CallError
 from omen_server.backpressure import Backpressure
 from omen_server.breaker import Breaker, BreakerState
@@ -44,6 +44,8 @@ FORGOTTEN = left("What became of it on the hot path is no longer remembered")
 UNREADABLE = left("The ledger cannot read it back")
 UNFORESEEN = left("OMEN failed while it was being pushed")
 CROWDED = left("Too many signals wait to be pushed again")
+
+SETTLED_OFFSET = metrics.LEDGER_OFFSET.labels("settled")
 
 log = structlog.get_logger()
 
@@ -244,7 +246,7 @@ class Emitter:
             self._outcomes.give_up(
                 UNREADABLE, lambda offset: offset <= self._read and not self._marks.is_pending(offset)
             )
-        metrics.PUSH_SETTLED_OFFSET.set(self._marks.offset)
+        SETTLED_OFFSET.set(self._marks.offset)
 
     def _step(self) -> bool:
         """
@@ -314,7 +316,7 @@ class Emitter:
         try:
             self._guard.called(permit, await delivery.deliver(list(unsettled.values())))
         except Exception as error:  # A bug must not leave callers waiting, nor hold back what is settled for ever.
-            log.exception("push_failed", text=str(error))
+            log.exception("push_failed", text=logs.words(error))
 
     def _call_ended(self, unsettled: dict[int, Committed], permit: int, call: asyncio.Task[None]) -> None:
         """
@@ -333,7 +335,8 @@ class Emitter:
         Make one attempt. The request id is the same for every attempt: a duplicate's receipt tells who came first.
         """
         items = [IngestBatchItem(signal=item.event, request_id=request_id(item)) for item in signals]
-        answers = await self._riskcast.ingest_batch(items, origin=INGEST_ORIGIN_HOT_PATH, timeout_s=timeout_s)
+        with tracing.span("push", "client", links=(item.event.trace_parent for item in signals)):
+            answers = await self._riskcast.ingest_batch(items, origin=INGEST_ORIGIN_HOT_PATH, timeout_s=timeout_s)
         if len(answers) != len(items):
             raise CallError("", StatusCode.INTERNAL, f"{len(answers)} results for {len(items)} signals")
         return [answer if isinstance(answer, CallError) else acknowledged(answer) for answer in answers]
@@ -345,7 +348,7 @@ class Emitter:
         try:
             self._told(done)
         except Exception as error:  # Whoever listens to the hot path does not stop it.
-            log.exception("outcome_untold", text=str(error))
+            log.exception("outcome_untold", text=logs.words(error))
         for item, outcome in done:
             waiting = self._pushes.pop(item.offset, None)
             if waiting is None:
@@ -353,7 +356,7 @@ class Emitter:
             elif not waiting.done():
                 waiting.set_result(outcome)
             self._outcomes.put(item.offset, outcome)
-        metrics.PUSH_SETTLED_OFFSET.set(self._marks.offset)
+        SETTLED_OFFSET.set(self._marks.offset)
         self._tally.count([outcome for _, outcome in done], self._backlog())
         self._stirred.set()
 

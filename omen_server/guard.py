@@ -36,6 +36,7 @@ class Guard:
         self._state = BreakerState.CLOSED
         self._moved = asyncio.Event()
         self._complaint: tuple[str, str] | None = None
+        self._expose()
 
     @property
     def breaker(self) -> BreakerView:
@@ -61,12 +62,15 @@ class Guard:
             self._moved.set()
             self._moved = asyncio.Event()
             self._stir()
-            for state in BreakerState:
-                metrics.PUSH_BREAKER_STATE.labels(state.value).set(state is view.state)
+            self._expose()
             log.warning(
                 "riskcast_breaker", state=view.state.value, failures=view.consecutive_failures, text=view.last_failure
             )
         return view.state
+
+    def _expose(self) -> None:
+        for state in BreakerState:
+            metrics.PUSH_BREAKER_STATE.labels(state.value).set(state is self._state)
 
     def left_alone(self) -> Outcome:
         """

@@ -9,6 +9,7 @@ from datetime import datetime
 import structlog
 
 from omen.v1 import signal_service_pb2 as pb
+from omen_rpc import metrics
 from omen_server.activity import Activity
 from omen_server.desk.dead_letters import Failure, of_signal
 from omen_server.desk.desk import Desk
@@ -40,8 +41,11 @@ class Notes:
         """
         self._follower.note(Noted(item.offset, outcome.status, outcome.ack_id) for item, outcome in done)
         refused: list[Failure] = []
+        now_ns = self._now().timestamp() * 1e9
         for item, outcome in done:
             self._stats.settled(outcome.status)
+            if outcome.status == pb.EMIT_STATUS_DELIVERED:
+                metrics.END_TO_END_SECONDS.observe(max(0.0, now_ns - item.position.written_at) / 1e9)
             if outcome.status == pb.EMIT_STATUS_REJECTED:
                 signal_id = item.event.signal_id
                 refused.append(of_signal(signal_id, item.offset, outcome.reason, outcome.message or outcome.detail))

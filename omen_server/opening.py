@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 
 from omen_client.riskcast import RiskCastClient
-from omen_rpc.channel import ClientFiles, ConnectionRefused, read_key
+from omen_rpc.channel import ClientFiles, ConnectionRefused
 from omen_rpc.program import StartFailed
 from omen_rpc.server import Server
 from omen_rpc.settings import SettingsRefused
@@ -118,7 +118,7 @@ async def riskcast_of(settings: OmenSettings) -> AsyncIterator[RiskCastClient]:
     try:
         client = RiskCastClient(
             settings.riskcast,
-            api_key=read_key(settings.riskcast_api_key_file),
+            api_key=settings.riskcast_api_key_file or "",
             tls=ClientFiles(settings.tls_ca, settings.tls_client_cert, settings.tls_client_key) if secure else None,
             attempts_max=1,
         )

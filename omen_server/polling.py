@@ -25,19 +25,26 @@ NOBODY = "nobody"  # Is never sent: what has no address of its own is not fetche
 log = structlog.get_logger()
 
 
-@asynccontextmanager
-async def polling(settings: OmenSettings, events: Events, server: Server) -> AsyncIterator[Poller]:
+def polls_of(settings: OmenSettings) -> tuple[dict[str, float], Fetcher]:
     """
-    Poll what the settings name while the block runs.
+    Return how often each source is to be polled, and by what; SettingsRefused when that cannot be done.
     """
     try:
-        intervals = parse_poll(settings.poll)
-        fetcher = Fetcher(settings.poll_contact or NOBODY)
+        intervals, fetcher = parse_poll(settings.poll), Fetcher(settings.poll_contact or NOBODY)
     except (PollRefused, ValueError) as error:
         raise SettingsRefused(f"--poll: {error}") from None
     if not settings.poll_contact and any(SOURCES[name].urls for name in intervals):
         text = "sources want somebody to write to; add --poll-contact with an address or URL of yours."
         raise SettingsRefused(f"--poll: {text}")
+    return intervals, fetcher
+
+
+@asynccontextmanager
+async def polling(settings: OmenSettings, events: Events, server: Server) -> AsyncIterator[Poller]:
+    """
+    Poll what the settings name while the block runs.
+    """
+    intervals, fetcher = polls_of(settings)
     poller = Poller(intervals, submitting(events), fetcher.fetch)
     if not intervals:
         yield poller

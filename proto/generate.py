@@ -12,6 +12,8 @@ from pathlib import Path
 from grpc_tools import protoc
 
 ROOT = Path(__file__).parent
+# The contract as tools read it, imports and comments included. It lies where the stubs lie, so that wheels have it.
+CONTRACT = "omen/contract.binpb"
 
 
 def generate(target: Path) -> None:
@@ -28,6 +30,8 @@ def generate(target: Path) -> None:
         f"--mypy_grpc_out=quiet,generate_concrete_servicer_stubs:{target}",
         *services,
     )
+    (target / CONTRACT).parent.mkdir(parents=True, exist_ok=True)
+    run(*include, "--include_imports", "--include_source_info", f"--descriptor_set_out={target / CONTRACT}", *protos)
 
 
 def run(*arguments: str) -> None:

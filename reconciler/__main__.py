@@ -3,10 +3,11 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from omen_rpc import logs
+from omen_rpc import tracing
 from omen_rpc.address import AddressRefused
 from omen_rpc.fields import is_partition
-from omen_rpc.program import FAILED, USAGE, StartFailed, loaded, loop_factory, start
+from omen_rpc.precautions import check_calling
+from omen_rpc.program import FAILED, USAGE, StartFailed, loaded, loop_factory, observe, start
 from omen_rpc.settings import SettingsRefused
 from reconciler.app import run_once, serve
 from reconciler.reconcile import Wish
@@ -34,7 +35,8 @@ def one_round(arguments: Sequence[str]) -> int:
         return USAGE
     try:
         own = loaded(PROGRAM, ReconcilerSettings, rest)
-        logs.configure(PROGRAM.table, level=own.settings.log_level, form=own.settings.log_format)
+        observe(PROGRAM, own.settings)
+        check_calling(own.settings)
         settings = own.settings
         days = 0 if chosen.all or chosen.partition else chosen.since_days or settings.since_days
         wish = Wish(
@@ -52,6 +54,8 @@ def one_round(arguments: Sequence[str]) -> int:
     except (SettingsRefused, AddressRefused, StartFailed) as error:
         print(f"{PROGRAM.name}: {error}", file=sys.stderr)  # noqa: T201 - a command's own words
         return FAILED if isinstance(error, StartFailed) else USAGE
+    finally:
+        tracing.end()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,7 +64,11 @@ def parser() -> argparse.ArgumentParser:
     """
     made = argparse.ArgumentParser(
         prog=f"{PROGRAM.name} run",
-        description="Make one round. Exit 0 when nothing is missing or was to be done, 1 when something is left.",
+        description=(
+            "Make one round. Exit 0 when nothing is missing or was to be done, 1 when something is left, 4 when"
+            " somebody does not answer. Where a reconciler serves on the same SQLite state, have that one make the"
+            " round: omen reconcile run."
+        ),
         epilog=f"Settings as for {PROGRAM.name} serve are taken as well.  Example: omen-reconciler run --all",
         allow_abbrev=False,
     )

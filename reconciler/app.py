@@ -10,8 +10,10 @@ from typing import TypeAlias
 import structlog
 
 from omen_client import CallError, OmenClient, RiskCastClient
-from omen_rpc.channel import ClientFiles, ConnectionRefused, read_key
-from omen_rpc.errors import Reason, fault
+from omen_rpc import logs
+from omen_rpc.channel import ClientFiles, ConnectionRefused
+from omen_rpc.errors import Reason, Unreachable, fault
+from omen_rpc.program import FAILED, StartFailed
 from omen_rpc.refusal import Translate
 from omen_rpc.server import Server
 from omen_rpc.settings import Loaded, SettingsRefused
@@ -26,7 +28,7 @@ from .replay import Rate, Replayer
 from .rounds import Rounds, Target, Tell
 from .service import ReconcileService
 from .settings import PROGRAM, ReconcilerSettings
-from .state import State, StateError, StateFailed, StateUnavailable, open_state
+from .state import State, StateError, StateFailed, StateLocked, StateUnavailable, open_state
 
 Summary: TypeAlias = pb.RunReconcileResponse.Summary
 
@@ -35,6 +37,7 @@ RETRY_S = 1.0
 # A round over everything, also what lies further back than rounds look: a restored store shows there as well.
 ALL_EVERY_S = 86_400.0
 PROBLEM, UNREACHABLE = 1, 4
+ASK_IT = "Have that one make the round with `omen reconcile run`, or give this one a state of its own."
 
 log = structlog.get_logger()
 
@@ -61,7 +64,11 @@ async def serve(loaded: Loaded[ReconcilerSettings]) -> None:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.close)
         await server.open()
-        parts = await stack.enter_async_context(parts_of(settings))
+        try:
+            parts = await stack.enter_async_context(parts_of(settings))
+        except StateUnavailable as error:
+            # Whoever starts it again later may find it there.
+            raise StartFailed(f"--state: {error}") from None
         service.begin(
             state=parts.state,
             rounds=parts.rounds,
@@ -70,12 +77,13 @@ async def serve(loaded: Loaded[ReconcilerSettings]) -> None:
             rate=parts.rate,
             settings=settings,
         )
-        going = asyncio.create_task(go_round(parts.rounds, settings))
+        going = [asyncio.create_task(go_round(parts.rounds, settings))] if settings.interval else []
         try:
             await server.run(parts.state.engine)
         finally:
-            going.cancel()
-            await asyncio.gather(going, return_exceptions=True)
+            for each in going:
+                each.cancel()
+            await asyncio.gather(*going, return_exceptions=True)
 
 
 async def run_once(settings: ReconcilerSettings, target: Target, wish: Wish) -> int:
@@ -83,13 +91,31 @@ async def run_once(settings: ReconcilerSettings, target: Target, wish: Wish) -> 
     Make one round, tell of it on stdout, and return the exit code: 1 when a partition is left PARTIAL or FAILED.
     """
     console = Console(sys.stdout)
-    async with parts_of(settings) as parts:
-        try:
+    try:
+        async with parts_of(settings) as parts:
             summary = await in_turn(parts.rounds, target, wish, console.tell, settings.lease_s)
-        except CallError as error:
-            print(f"{PROGRAM.name}: {error.message}", file=sys.stderr)  # noqa: T201 - a command's own words
-            return UNREACHABLE if error.retryable else PROBLEM
+    except CallError as error:
+        return told(error.message + hint(error), UNREACHABLE if error.retryable else PROBLEM)
+    except StateError as error:
+        return told(f"--state: {error}", UNREACHABLE if isinstance(error, StateUnavailable) else FAILED)
     return PROBLEM if summary.partial or summary.failed else 0
+
+
+def told(text: str, code: int) -> int:
+    """
+    Say on stderr why a round was not made, and return the exit code.
+    """
+    print(f"{PROGRAM.name}: {text}", file=sys.stderr)  # noqa: T201 - a command's own words
+    return code
+
+
+def hint(error: CallError) -> str:
+    """
+    Return what to do about a server that is not there.
+    """
+    if not isinstance(error, Unreachable):
+        return ""
+    return f" Is it running? Start it, or name another with --{error.server.lower()}."
 
 
 async def in_turn(rounds: Rounds, target: Target, wish: Wish, tell: Tell, lease_s: float) -> Summary:
@@ -123,8 +149,10 @@ async def go_round(rounds: Rounds, settings: ReconcilerSettings) -> None:
             )
         except CallError as error:
             log.warning("round_not_made", reason=error.reason or error.code.name, text=error.message)
+        except StateUnavailable as error:
+            log.warning("round_not_made", reason="STORE_UNAVAILABLE", text=str(error))
         except Exception as error:  # Whatever it is: the next round computes all of it anew.
-            log.exception("round_failed", text=str(error))
+            log.exception("round_failed", text=logs.words(error))
         else:
             all_due_s = loop.time() + ALL_EVERY_S if everything else all_due_s
             if summary.replayed_count or summary.partial or summary.failed:
@@ -144,12 +172,16 @@ async def go_round(rounds: Rounds, settings: ReconcilerSettings) -> None:
 async def parts_of(settings: ReconcilerSettings) -> AsyncIterator[Parts]:
     """
     Open the state and connect to both servers.
+
+    StateUnavailable when the state's database does not answer; SettingsRefused for all that trying again cannot mend.
     """
     async with AsyncExitStack() as stack:
         place_for(settings.state)
         try:
             state = await stack.enter_async_context(open_state(settings.state))
-        except StateError as error:
+        except StateLocked as error:
+            raise SettingsRefused(f"--state: {error}. {ASK_IT}") from None
+        except StateFailed as error:
             raise SettingsRefused(f"--state: {error}") from None
         omen, riskcast = clients(settings)
         await stack.enter_async_context(omen)
@@ -170,8 +202,8 @@ def clients(settings: ReconcilerSettings) -> tuple[OmenClient, RiskCastClient]:
     tls = ClientFiles(settings.tls_ca, settings.tls_client_cert, settings.tls_client_key) if secure else None
     try:
         return (
-            OmenClient(settings.omen, api_key=read_key(settings.omen_api_key_file), tls=tls),
-            RiskCastClient(settings.riskcast, api_key=read_key(settings.riskcast_api_key_file), tls=tls),
+            OmenClient(settings.omen, api_key=settings.omen_api_key_file or "", tls=tls),
+            RiskCastClient(settings.riskcast, api_key=settings.riskcast_api_key_file or "", tls=tls),
         )
     except ConnectionRefused as error:
         raise SettingsRefused(str(error)) from None

@@ -11,7 +11,7 @@ from omen.v1 import ledger_service_pb2 as ledger_pb
 from omen.v1.position_pb2 import BlockFingerprint, IndexRange, LedgerGap
 from omen.v1.signal_pb2 import SignalEvent
 from omen_client import OmenClient, RiskCastClient
-from omen_rpc.position import BLOCK_POSITIONS
+from omen_rpc.position import BLOCK_POSITIONS, unpack
 from reconcile.v1 import reconcile_service_pb2 as pb
 
 from .compare import FINDINGS_MAX, Coverage, Held, Sum, differences, ranges_of
@@ -56,8 +56,10 @@ class Comparing:
                 ledger_gaps=[IndexRange(first=begin, last=end) for begin, end in mark.gaps],
                 max_ranges=RANGES_MAX,
                 bypass_cache=full,
+                packed=True,
             )
-            missing += ranges_of(reply.missing)
+            # A RiskCast that cannot pack them sends them as they are.
+            missing += [*ranges_of(reply.missing), *unpack(reply.missing_packed)]
             recoverable += ranges_of(reply.recoverable)
             count, high, low = count + reply.count, high ^ reply.fingerprint_hi, low ^ reply.fingerprint_lo
             max_index, unpositioned = max(max_index, reply.max_index), reply.unpositioned
@@ -71,7 +73,7 @@ class Comparing:
         """
         Return the ledger's own sum below a watermark, and how many bytes that took to tell.
         """
-        reply = await self._omen.fingerprint(mark.partition, 1, mark.through)
+        reply = await self._omen.fingerprint(mark.partition, 1, mark.through, ledger_epoch=mark.ledger_epoch)
         return Sum(reply.count, reply.fingerprint_hi, reply.fingerprint_lo), reply.ByteSize()
 
     async def damaged(self, mark: Watermark) -> int:

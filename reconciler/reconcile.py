@@ -16,13 +16,14 @@ from omen_client import CallError, OmenClient
 from omen_rpc import metrics
 from reconcile.v1 import reconcile_service_pb2 as pb
 
+from .alarm import Alarm
 from .compare import FINDINGS_MAX, Coverage, Sum, count_of, is_proven, positions_of
 from .comparing import Comparing
 from .parking import note
 from .plan import UP_TO_DATE, Watermark, need, refusal
 from .replay import IDS_KEPT_MAX, Replayed, Replayer
 from .state import BATCH_MAX, PARK_ATTEMPTS, Parked, Runs
-from .verdict import absorb, alarm, failed, progress, skipped, verdict, word
+from .verdict import absorb, extra_ids, failed, progress, said_before, skipped, verdict, word
 
 # With more missing than this left over, telling whether something is there too much would mean reading all of them.
 EXCUSED_MAX = 2_000
@@ -110,6 +111,7 @@ class Reconcile:
     ) -> None:
         self._omen, self._comparing, self._replayer = omen, comparing, replayer
         self._runs, self._parked, self._now = runs, parked, now
+        self._alarm = Alarm()
 
     async def run(self, partition: str, wish: Wish, budget: Budget, run_id: str, tell: Progress) -> pb.ReconcileResult:
         """
@@ -139,8 +141,17 @@ class Reconcile:
         if result.status != pb.RECONCILE_STATUS_SKIPPED and not wish.validate_only:
             if following is not None:
                 following.last_reconcile_at.FromDatetime(self._now())
-            await self._runs.save(result, following)
+            await self._keep(result, following)
         return result
+
+    async def _keep(self, result: pb.ReconcileResult, following: pb.ReconcileState | None) -> None:
+        """
+        Keep what came of a run. The history does not say the same twice in a row: only the state's time moves then.
+        """
+        last = await self._runs.history(result.partition_date, 0, 1)
+        # A run that the history has is not appended again, and the state is kept all the same.
+        kept = last[0][1] if last and said_before(result, last[0][1]) else result
+        await self._runs.save(kept, following)
 
     async def _run(
         self, result: pb.ReconcileResult, state: pb.ReconcileState | None, wish: Wish, budget: Budget, tell: Progress
@@ -320,7 +331,8 @@ class Reconcile:
             findings, count = [*findings, *more], count + count_more
         integrity.findings.extend(findings[:FINDINGS_MAX])
         integrity.finding_count = count
-        alarm(result)
+        result.extra_ids.extend(extra_ids(integrity.findings))
+        self._alarm.tell(result)
         result.status, result.reason = verdict(result, replayed, set(remaining) <= set(spared.parked))
         result.final = after.mark.final and result.status == pb.RECONCILE_STATUS_COMPLETED
 

@@ -17,6 +17,7 @@ from grpc import StatusCode
 from omen.v1.position_pb2 import LedgerGap
 from omen.v1.signal_pb2 import SignalEvent
 from omen_client import CallError, Duplicate, OmenClient, RiskCastClient
+from omen_rpc import tracing
 from riskcast.v1.ingest_service_pb2 import INGEST_ORIGIN_RECONCILE, IngestBatchItem
 
 BATCH_SIGNALS_MAX = 100
@@ -210,7 +211,8 @@ class Replayer:
             for event in batch
         ]
         try:
-            answers = await self._riskcast.ingest_batch(items, origin=INGEST_ORIGIN_RECONCILE)
+            with tracing.span("replay", "client", links=(event.trace_parent for event in batch)):
+                answers = await self._riskcast.ingest_batch(items, origin=INGEST_ORIGIN_RECONCILE)
         except CallError as error:
             if error.code in TRANSIENT:
                 return list(batch)

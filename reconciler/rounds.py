@@ -15,7 +15,7 @@ import structlog
 
 from omen.v1.ledger_service_pb2 import PARTITION_STATE_DELETED, Partition
 from omen_client import OmenClient
-from omen_rpc import metrics
+from omen_rpc import logs, metrics
 from omen_rpc.errors import Reason, fault
 from reconcile.v1 import reconcile_service_pb2 as pb
 
@@ -61,6 +61,8 @@ class Rounds:
         self._turn = asyncio.Lock()
         self._lost = False
         self._paused = False
+        self._succeeded_at = now()
+        metrics.RECONCILE_LAST_SUCCESS_AGE_SECONDS.set_function(self._age_s)
 
     async def make(self, target: Target, wish: Wish, tell: Tell) -> pb.RunReconcileResponse.Summary:
         """
@@ -137,10 +139,14 @@ class Rounds:
                 Reason.ERROR_REASON_RECONCILE_PAUSED, f"Reconciling is paused: {reason}", metadata={"reason": reason}
             )
 
+    def _age_s(self) -> float:
+        return (self._now() - self._succeeded_at).total_seconds()
+
     async def _measure(self, summary: pb.RunReconcileResponse.Summary) -> None:
         metrics.RECONCILE_PARKED_SIGNALS.set(await self._parked.count())
         if not (summary.partial or summary.failed or self._stopping()):
-            metrics.RECONCILE_LAST_SUCCESS_TIMESTAMP.set(self._now().timestamp())
+            self._succeeded_at = self._now()
+            metrics.RECONCILE_LAST_SUCCESS_TIMESTAMP.set(self._succeeded_at.timestamp())
 
     @asynccontextmanager
     async def _leased(self) -> AsyncIterator[None]:
@@ -169,7 +175,7 @@ class Rounds:
             try:
                 self._lost = await self._control.hold(self._owner, self._lease_s, self._now()) is None
             except Exception as error:  # noqa: BLE001 - the loop of a task: a lease that cannot be renewed is lost
-                log.warning("lease_not_renewed", text=str(error))
+                log.warning("lease_not_renewed", text=logs.words(error))
                 self._lost = True
 
 

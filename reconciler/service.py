@@ -261,8 +261,8 @@ def translated(error: CallError) -> CallError:
     """
     if isinstance(error, NotFound) and error.reason == "PARTITION_NOT_FOUND":
         return fault(Reason.ERROR_REASON_PARTITION_NOT_FOUND, error.message, metadata=error.metadata)
-    if error.domain in ("", "reconcile.v1") and error.rule is not None and not error.trailers:
-        return error
+    if not error.domain and error.rule is not None:
+        return error  # Made here: what another server sends has that server's domain, and a lost connection no reason.
     peer = {"omen.v1": "OMEN", "riskcast.v1": "RiskCast"}.get(error.domain, "OMEN or RiskCast")
     return fault(
         Reason.ERROR_REASON_PEER_UNAVAILABLE,

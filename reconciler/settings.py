@@ -22,9 +22,12 @@ class ReconcilerSettings(ServerSettings):
     omen: str = Field("127.0.0.1:50051", description="OMEN's address.")
     riskcast: str = Field("127.0.0.1:50052", description="RiskCast's address.")
     state: str = Field(
-        "sqlite:///./.omen/reconcile.db", description="What it remembers: sqlite:///PATH or postgresql://…"
+        "sqlite:///./.omen/reconcile.db",
+        description="What it remembers: sqlite:///PATH, which one process opens at a time, or postgresql://…",
     )
-    interval: float = Field(30.0, gt=0, le=86_400, description="Seconds from one round to the next.")
+    interval: float = Field(
+        30.0, ge=0, le=86_400, description="Seconds from one round to the next; 0: only when told to."
+    )
     since_days: int = Field(7, ge=1, le=36_500, description="How many days a round looks back; once a day all of them.")
     include_open: bool = Field(True, description="Main partitions too that are not sealed, up to the watermark.")
     replay_rate: float = Field(2000.0, gt=0, le=1_000_000, description="Signals replayed a second, at most.")

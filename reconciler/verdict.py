@@ -2,13 +2,11 @@
 What a run over a partition comes to, in the words of the contract.
 """
 
-import structlog
+from collections.abc import Iterable, Iterator
 
 from reconcile.v1 import reconcile_service_pb2 as pb
 
 from .replay import Replayed
-
-log = structlog.get_logger()
 
 
 def verdict(
@@ -31,21 +29,33 @@ def verdict(
     return pb.RECONCILE_STATUS_COMPLETED, ""
 
 
-def alarm(result: pb.ReconcileResult) -> None:
+def extra_ids(findings: Iterable[pb.Finding]) -> Iterator[str]:
     """
-    Log what should not be, by its exact place. Nothing is ever deleted for it.
+    Yield the signals that RiskCast has and the ledger does not.
     """
-    for each in result.integrity.findings:
-        log.critical(
-            "reconcile_finding",
-            kind=pb.FindingKind.Name(each.kind).removeprefix("FINDING_KIND_"),
-            partition=each.partition,
-            ledger_index=each.ledger_index,
-            stored_signal_id=each.stored_signal_id,
-            ledger_signal_id=each.ledger_signal_id,
-        )
+    for each in findings:
         if each.kind in (pb.FINDING_KIND_EXTRA, pb.FINDING_KIND_AHEAD_OF_LEDGER):
-            result.extra_ids.append(each.stored_signal_id)
+            yield each.stored_signal_id
+
+
+def said_before(result: pb.ReconcileResult, last: pb.ReconcileResult) -> bool:
+    """
+    Tell whether a run came to nothing but what the partition's last one did. One that brought something is news.
+    """
+    if result.replayed_count or result.status not in (pb.RECONCILE_STATUS_PARTIAL, pb.RECONCILE_STATUS_FAILED):
+        return False
+    return found(result) == found(last)
+
+
+def found(result: pb.ReconcileResult) -> pb.ReconcileResult:
+    """
+    Return what a run found, without what only that run was like: parked signals take turns in being tried.
+    """
+    plain = pb.ReconcileResult()
+    plain.CopyFrom(result)
+    for name in ("run_id", "started_at", "duration", "is_rereconcile", "mode", "bytes_compared", "failed_ids"):
+        plain.ClearField(name)
+    return plain
 
 
 def absorb(total: Replayed, more: Replayed) -> None:

@@ -5,13 +5,13 @@ The way in: each signal is stored once, and every duplicate is told its first ac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import prometheus_client
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from omen.v1.signal_pb2 import SignalEvent
-from omen_rpc import metrics
+from omen_rpc import metrics, tracing
+from omen_rpc.call import CURRENT
 from omen_rpc.errors import CallError, Reason, Violation, fault, invalid_fields, item_error
 from omen_rpc.metadata import ACK_ID, IDEMPOTENCY_KEY, first
 from omen_rpc.signal_codec import SIGNAL_BYTES_MAX, CodecError, content_digest, recognise
@@ -49,12 +49,12 @@ class Ingest(IngestServiceServicer):
         started_at.GetCurrentTime()
         self.counts = Counts(started_at)
 
-    async def Ingest(self, request: pb.IngestRequest, context: Any) -> pb.IngestResponse:
+    async def Ingest(self, request: pb.IngestRequest, _context: object) -> pb.IngestResponse:
         """
         Store one signal; ALREADY_EXISTS with the original receipt when it is known.
         """
         origin = origin_of(request.origin)
-        key = first(context.invocation_metadata() or (), IDEMPOTENCY_KEY)
+        key = first(CURRENT.get().metadata, IDEMPOTENCY_KEY)
         try:
             check_key(key, request.signal.signal_id)
             arrival = arrive(request.signal, request.request_id, origin, "")
@@ -98,7 +98,8 @@ class Ingest(IngestServiceServicer):
         A digest that OMEN sent is believed for a signal that is new. For one that is known it is computed again, so
         that other content under a borrowed digest is a conflict all the same.
         """
-        receipts = await self._signals.put(arrivals)
+        with tracing.span("ingest", links=(each.event.trace_parent for each in arrivals)):
+            receipts = await self._signals.put(arrivals)
         doubted: dict[int, Arrival] = {}
         for at, (arrival, receipt) in enumerate(zip(arrivals, receipts, strict=True)):
             if (
@@ -175,16 +176,19 @@ def arrive(event: SignalEvent, request_id: str, origin: pb.IngestOrigin.ValueTyp
     """
     Return a signal fit for the store, or raise what is wrong with it; *path* leads to it in the request.
     """
-    if event.ByteSize() > SIGNAL_BYTES_MAX:
-        size = {"signal_id": event.signal_id, "size_bytes": event.ByteSize(), "size_bytes_max": SIGNAL_BYTES_MAX}
+    data = event.SerializeToString()  # Not ByteSize(), which makes them as well and throws them away.
+    if len(data) > SIGNAL_BYTES_MAX:
+        size = {"signal_id": event.signal_id, "size_bytes": len(data), "size_bytes_max": SIGNAL_BYTES_MAX}
         raise fault(Reason.ERROR_REASON_SIGNAL_TOO_LARGE, metadata=size)
     if event.schema_version and event.schema_version.partition(".")[0] != SCHEMA_MAJOR:
         versions = {"schema_version": event.schema_version, "supported": f"{SCHEMA_MAJOR}.x"}
         raise fault(Reason.ERROR_REASON_SCHEMA_VERSION_UNSUPPORTED, metadata=versions)
     try:
-        event = recognise(event)
+        recognised = recognise(event)
     except CodecError as error:
         raise invalid_fields([Violation(f"{path}signal.{error.path}", error.problem)]) from None
+    if recognised is not event:
+        event, data = recognised, recognised.SerializeToString()
     violations = [*check_event(event, f"{path}signal")]
     if request_id:
         violations += check_line(request_id, REQUEST_ID_CHARS_MAX, f"{path}request_id")
@@ -194,7 +198,7 @@ def arrive(event: SignalEvent, request_id: str, origin: pb.IngestOrigin.ValueTyp
     if violations:
         raise invalid_fields(violations)
     believed = event.content_digest if origin != pb.INGEST_ORIGIN_DIRECT else ""
-    return Arrival(event, believed or content_digest(event), origin, request_id)
+    return Arrival(event, believed or content_digest(event), origin, request_id, data)
 
 
 def tell(result: pb.IngestBatchResult, receipt: Receipt) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from omen.v1.position_pb2 import IndexRange
 from omen_rpc.errors import Reason, Violation, fault, invalid_fields
 from omen_rpc.paging import page_number, page_size, page_token
+from omen_rpc.position import pack
 from omen_rpc.signal_rules import check_line, check_partition, check_signal_id
 from riskcast.v1 import ingest_service_pb2
 from riskcast.v1 import inventory_service_pb2 as pb
@@ -116,7 +117,7 @@ class Inventory(InventoryServiceServicer):
         else:
             violations += wrong_ranges(gaps, "ledger_gaps")
         refuse(violations)
-        return await self._positions.coverage(
+        reply = await self._positions.coverage(
             request.partition,
             request.from_index,
             request.through_index,
@@ -124,6 +125,10 @@ class Inventory(InventoryServiceServicer):
             max_ranges=min(request.max_ranges or RANGES, RANGES_MAX),
             bypass_cache=request.bypass_cache,
         )
+        if request.packed:
+            reply.missing_packed.extend(pack((each.first, each.last) for each in reply.missing))
+            reply.ClearField("missing")
+        return reply
 
     async def CompareBlocks(self, request: pb.CompareBlocksRequest, _context: object) -> pb.CompareBlocksResponse:
         """

@@ -14,6 +14,9 @@ def stubs(folder: Path) -> dict[str, bytes]:
     }
 
 
+CONTRACT = "omen/contract.binpb"
+
+
 def test_stubs_are_what_the_protos_say(root: Path, tmp_path: Path) -> None:
     """
     The committed stubs are byte for byte what is generated from the protos now: none is old, missing or left over.
@@ -23,6 +26,7 @@ def test_stubs_are_what_the_protos_say(root: Path, tmp_path: Path) -> None:
     assert made
     assert sorted(made) == sorted(committed)
     assert [name for name in made if made[name] != committed[name]] == []
+    assert (tmp_path / CONTRACT).read_bytes() == (root / "proto" / CONTRACT).read_bytes()
 
 
 def test_every_proto_has_its_stubs(root: Path) -> None:

@@ -38,12 +38,15 @@ LAZY = {
     ("omen_cli", "omen_server.records"),
     ("omen_cli", "omen_server.index"),  # `index rebuild` works offline, on the files and the database themselves
     ("omen_cli", "omen_server.pipeline"),
+    ("omen_cli", "omen_server.fetch"),  # `submit URL` asks a source as the poller does
+    ("omen_cli", "omen_server.poller"),
     ("omen_console", "omen_server.ledger"),
 }
 VERBS_OF_THEIR_OWN = (
     "omen_cli.ledger",
     "omen_cli.index",
     "omen_cli.bench",
+    "omen_cli.demo",
 )  # Imported when one of their verbs is called, not before.
 BASE = {"grpc", "google"}
 MUST_STAY_IN_THE_BASE = ["errors", "status", "contract", "metadata", "channel"]

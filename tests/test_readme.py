@@ -1,5 +1,5 @@
 """
-The README's blocks are run as they stand, only with the ports that were free.
+The blocks of the README and of docs/calling.md are run as they stand, only with the ports that were free.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.node import has_npm
 from tests.processes import tree_environment
 
 BLOCK = re.compile(
@@ -32,11 +33,11 @@ class Block:
     text: str
 
 
-def blocks(root: Path) -> Iterator[Block]:
+def blocks(root: Path, page: str = "README.md") -> Iterator[Block]:
     """
-    Yield the README's blocks in order.
+    Yield a page's blocks in order.
     """
-    for match in BLOCK.finditer((root / "README.md").read_text()):
+    for match in BLOCK.finditer((root / page).read_text()):
         yield Block(match["how"] or "", match["kind"], match["text"])
 
 
@@ -57,12 +58,22 @@ class Running:
     banner: list[str]
     omen: str
     riskcast: str
+    reconciler: str
+    console: str | None
+    data_dir: Path
 
     def translate(self, text: str) -> str:
         """
         Return *text* with the README's ports replaced by those in use.
         """
-        return text.replace(":50051", f":{self.omen}").replace(":50052", f":{self.riskcast}")
+        for usual, own in (
+            ("50051", self.omen),
+            ("50052", self.riskcast),
+            ("50053", self.reconciler),
+            ("8080", self.console),
+        ):
+            text = text.replace(f":{usual}", f":{own or usual}")
+        return text
 
 
 @pytest.fixture
@@ -75,7 +86,7 @@ async def up(root: Path, tmp_path: Path) -> AsyncIterator[Running]:
     process = await asyncio.create_subprocess_exec(
         "make",
         "up",
-        f"ARGS=--port 0 --metrics-port 0 --data-dir {tmp_path}/.omen",
+        f"ARGS=--port 0 --metrics-port 0 --console-port 0 --data-dir {tmp_path}/.omen",
         cwd=root,
         env=environment(),
         stdout=asyncio.subprocess.PIPE,
@@ -89,8 +100,9 @@ async def up(root: Path, tmp_path: Path) -> AsyncIterator[Running]:
                 line = (await process.stdout.readline()).decode()
                 assert line, "make up ended before its banner"
                 banner.append(line.rstrip("\n"))
-        omen, riskcast = (PORT.findall(line)[0] for line in banner[1:3])
-        yield Running(banner, omen, riskcast)
+        omen, riskcast, reconciler = (PORT.findall(line)[0] for line in banner[1:4])
+        console = next((PORT.findall(line)[0] for line in banner if line.startswith("  Console")), None)
+        yield Running(banner, omen, riskcast, reconciler, console, tmp_path / ".omen")
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         await process.wait()
@@ -100,7 +112,12 @@ async def run(root: Path, up: Running, *command: str) -> tuple[int, str]:
     """
     Run one command in the project's directory and return its code and output.
     """
-    ports = {"OMEN_ADDRESS": f"127.0.0.1:{up.omen}", "RISKCAST_ADDRESS": f"127.0.0.1:{up.riskcast}"}
+    ports = {
+        "OMEN_ADDRESS": f"127.0.0.1:{up.omen}",
+        "RISKCAST_ADDRESS": f"127.0.0.1:{up.riskcast}",
+        "RECONCILER_ADDRESS": f"127.0.0.1:{up.reconciler}",
+        "OMEN_DATA_DIR": str(up.data_dir),
+    }
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=root,
@@ -112,13 +129,15 @@ async def run(root: Path, up: Running, *command: str) -> tuple[int, str]:
     return process.returncode or 0, output.decode()
 
 
+@pytest.mark.timeout(240)
 async def test_every_block_of_the_readme_does_what_it_says(root: Path, up: Running) -> None:
     """
-    Each shell and Python block runs and ends as the README promises, with the servers of `make up` running.
+    Each shell and Python block runs and ends as the page promises, with the servers of `make up` running.
     """
     ran = 0
-    for block in blocks(root):
-        if block.how in {"serve", "banner"}:
+    for block in (*blocks(root), *blocks(root, "docs/calling.md")):
+        shown = block.kind == "text" or block.how in {"serve", "terminals"}
+        if shown or (block.how == "node" and not has_npm()):
             continue
         text = up.translate(block.text)
         expected = int(block.how.removeprefix("fails ")) if block.how.startswith("fails ") else 0
@@ -127,15 +146,40 @@ async def test_every_block_of_the_readme_does_what_it_says(root: Path, up: Runni
         assert code == expected, f"{block.text}\n→ {code}\n{output}"
         assert output.strip() or "protoc" in text, f"{block.text}\nprinted nothing"
         ran += 1
-    assert ran >= 7
+    assert ran >= 15
+
+
+async def test_the_three_servers_start_by_hand(root: Path, tmp_path: Path) -> None:
+    """
+    The README's lines for three terminals start three servers, each with nothing but its name.
+    """
+    (lines,) = (block.text.splitlines() for block in blocks(root) if block.how == "terminals")
+    assert len(lines) == 3
+    for line in lines:
+        program, *arguments = line.split()
+        own = dict.fromkeys((f"{each}_LISTEN" for each in ("OMEN", "RISKCAST", "RECONCILER")), "127.0.0.1:0")
+        ports = dict.fromkeys((f"{each}_METRICS_PORT" for each in ("OMEN", "RISKCAST", "RECONCILER")), "0")
+        process = await asyncio.create_subprocess_exec(
+            program, *arguments, cwd=tmp_path, env=environment() | own | ports, stderr=asyncio.subprocess.PIPE
+        )
+        assert process.stderr is not None
+        try:
+            async with asyncio.timeout(30):
+                while b'"serving"' not in (said := await process.stderr.readline()):
+                    assert said, f"{line} ended"
+        finally:
+            process.terminate()
+            await process.communicate()
+        assert process.returncode == 0
 
 
 async def test_the_readme_shows_the_banner_that_make_up_prints(root: Path, up: Running, tmp_path: Path) -> None:
     """
-    The banner in the README is the literal one, but for ports and the directory.
+    The banner in the README is the literal one, but for ports, the directory, and where the other ports are.
     """
     shown = next(block.text for block in blocks(root) if block.how == "banner").splitlines()
-    printed = [line.replace(f"{tmp_path}/", "") for line in up.banner]
+    # Where to find servers that are elsewhere is said only of those that are.
+    printed = [line.replace(f"{tmp_path}/", "./") for line in up.banner if not line.startswith("  Elsewhere")]
     assert [squeeze(up.translate(line)) for line in shown] == [squeeze(line) for line in printed]
 
 

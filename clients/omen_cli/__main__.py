@@ -1,3 +1,4 @@
+import signal
 import sys
 
 
@@ -13,7 +14,15 @@ def main() -> None:
         sys.exit(0)
     from omen_cli.app import run  # noqa: PLC0415
 
+    signal.signal(signal.SIGTERM, terminated)
     sys.exit(run(sys.argv[1:]))
+
+
+def terminated(_number: int, _frame: object) -> None:
+    """
+    End at SIGTERM as at the end of a verb: servers that a verb started are stopped, files it made are removed.
+    """
+    sys.exit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -8,21 +8,26 @@ exit code.
 import asyncio
 import inspect
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App
 
 from omen_cli import exits
+from omen_cli.failures import failed
 from omen_cli.output import print_error, wanted_form
-from omen_rpc.channel import ConnectionRefused
-from omen_rpc.errors import CallError
 from omen_rpc.server_info import own_version
 
 VERBS = {  # verb → where it is; the order is the order of the help; two words: a verb of a group
     "up": "omen_cli.up:up",
+    "down": "omen_cli.down:down",
+    "kill": "omen_cli.down:kill",
+    "start": "omen_cli.down:start",
+    "demo": "omen_cli.demo.demo:demo",
+    "demo seed": "omen_cli.demo.seed:seed",
+    "demo reset": "omen_cli.demo.seed:reset",
     "submit": "omen_cli.signals.submit:submit",
     "emit": "omen_cli.signals.emit:emit",
     "signals": "omen_cli.signals.looking:signals",
@@ -46,7 +51,19 @@ VERBS = {  # verb → where it is; the order is the order of the help; two words
     "reconcile parked": "omen_cli.reconcile.orders:parked",
     "reconcile replay": "omen_cli.reconcile.orders:replay",
     "reconcile waive": "omen_cli.reconcile.orders:waive",
+    "ingest": "omen_cli.signals.ingest:ingest",
+    "processed": "omen_cli.signals.processed:processed",
+    "partitions": "omen_cli.partitions:partitions",
+    "partition": "omen_cli.partitions:partition",
+    "seal": "omen_cli.partitions:seal",
     "health": "omen_cli.health:health",
+    "status": "omen_cli.status.status:status",
+    "check server": "omen_cli.check.server:server",
+    "check ledger": "omen_cli.check.ledger:ledger",
+    "check stream": "omen_cli.check.stream:stream",
+    "check ingest": "omen_cli.check.ingest:ingest",
+    "check reconcile": "omen_cli.check.reconcile:reconcile",
+    "check e2e": "omen_cli.check.e2e:e2e",
     "ledger verify": "omen_cli.ledger.verify:verify",
     "ledger cat": "omen_cli.ledger.cat:cat",
     "ledger dump": "omen_cli.ledger.dump:dump",
@@ -58,20 +75,39 @@ VERBS = {  # verb → where it is; the order is the order of the help; two words
     "ledger backup": "omen_cli.ledger.backup:backup",
     "ledger restore": "omen_cli.ledger.backup:restore",
     "index rebuild": "omen_cli.index.rebuild:rebuild",
+    "tls init": "omen_cli.tls:init",
+    "tls renew": "omen_cli.tls:renew",
     "bench ledger": "omen_cli.bench.ledger:ledger",
     "bench ingest": "omen_cli.bench.ingest:ingest",
     "bench emit": "omen_cli.bench.emit:emit",
     "bench e2e": "omen_cli.bench.emit:e2e",
     "bench stream": "omen_cli.bench.stream:stream",
+    "bench reconcile": "omen_cli.bench.reconcile:reconcile",
+    "bench profile": "omen_cli.bench.profile:profile",
+    "proto export": "omen_cli.proto.export:export",
+    "config show": "omen_cli.config:show",
+    "config check": "omen_cli.config:check",
+    "context add": "omen_cli.context:add",
+    "context use": "omen_cli.context:use",
+    "context list": "omen_cli.context:list_",
+    "context show": "omen_cli.context:show",
+    "context remove": "omen_cli.context:remove",
+    "completion": "omen_cli.completion:completion",
     "explain": "omen_cli.explain:explain",
     "version": "omen_cli.version:version",
 }
 
 GROUPS = {  # group → what its verbs have in common
+    "demo": "Try every promise on servers of its own; or load demonstration data.",
     "dead-letters": "See what could not be finished, and try it again.",
     "reconcile": "See and steer what brings RiskCast the signals it lacks.",
+    "check": "Check one thing for a monitor: exit 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN, as Nagios has them.",
     "ledger": "Check and read, copy and mend a ledger's directory, offline or beside a running server.",
     "index": "Look after the signal index, which is a projection of the ledger.",
+    "proto": "The contract, for tools.",
+    "config": "Look at servers' settings: those in force, and those a server would start with.",
+    "context": "Keep addresses, keys and certificates under names, and choose among them.",
+    "tls": "Make certificates for servers and their callers, and renew them.",
     "bench": "Measure how fast it is, with the machine and the settings beside the figures.",
 }
 
@@ -80,7 +116,7 @@ SUMMARY = """OMEN: signals written to a crash-safe ledger first, then pushed liv
 Every verb takes -o text|json|jsonl. Data goes to stdout, everything else to stderr.
 
 Exit codes: 0 ok · 1 a check found a problem · 2 usage · 3 not found · 4 unreachable · 5 deadline · 6 not allowed ·
-7 conflict · 70 a bug · 130 and 143 interrupted.
+7 conflict · 70 a bug · 130 and 143 interrupted. (check: 0 ok · 1 warning · 2 critical · 3 unknown.)
 """
 
 
@@ -92,6 +128,9 @@ def application(arguments: Sequence[str] = ()) -> App:
     groups = {name: _app(name, summary) for name, summary in GROUPS.items()}
     listed = _listed(arguments)
     for verb, place in VERBS.items():
+        if verb in GROUPS:
+            _give_default(groups[verb], place, arguments)
+            continue
         group, _, name = verb.rpartition(" ")
         if group and group not in app:
             app.command(groups[group])
@@ -100,6 +139,26 @@ def application(arguments: Sequence[str] = ()) -> App:
         if group == listed:
             _ = holder[name].help  # Imports it; a list of verbs without what they do would be no help.
     return app
+
+
+def spelt(arguments: Sequence[str]) -> list[str]:
+    """
+    Return a command line with its verb in the one spelling there is: ``bench --profile X`` is ``bench profile X``.
+    """
+    first = [part for argument in arguments[1:2] for part in argument.split("=", 1)]
+    if arguments[:1] == ["bench"] and first[:1] == ["--profile"]:
+        return ["bench", "profile", *first[1:], *arguments[2:]]
+    return list(arguments)
+
+
+def _give_default(group: App, place: str, arguments: Sequence[str]) -> None:
+    """
+    Let a group be a verb as well, imported when the command line begins with it; its own help is the verb's then.
+    """
+    if [*arguments[:1]] == [*group.name]:
+        module, _, name = place.partition(":")
+        group.default(getattr(import_module(module), name))
+        group.help = None
 
 
 def _app(name: str, summary: str) -> App:
@@ -118,42 +177,20 @@ def run(arguments: Sequence[str]) -> int:
     """
     Run one command line and return its exit code.
     """
-    app = application(arguments)
+    arguments, form = spelt(arguments), wanted_form(arguments)
     try:
+        app = application(arguments)
         return finish(app(list(arguments), exit_on_error=False, print_error=False))
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        print_error(form, "INTERRUPTED", "interrupted", remedy="The same command starts over.")
+        return exits.INTERRUPTED
     except BrokenPipeError:  # Whoever read our data has had enough, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.OK
     except Exception as error:  # noqa: BLE001 - the last place where an error can become an exit code
-        return failed(wanted_form(arguments), error)
-
-
-def failed(form: str, error: Exception) -> int:
-    """
-    Tell what went wrong and return the exit code for it.
-    """
-    match error:
-        case CallError():
-            code = failed_call(form, error)
-        case exits.Stopped():
-            code = error.code
-            print_error(form, error.reason, str(error), remedy=error.remedy)
-        case CycloptsError():
-            code = exits.USAGE
-            print_error(
-                form, "USAGE", str(error), remedy="omen --help lists the verbs, omen VERB --help what one takes."
-            )
-        case ConnectionRefused():
-            code = exits.USAGE
-            print_error(form, "USAGE", str(error), remedy="Give a file that can be read.")
-        case _:
-            code = exits.BUG
-            print_error(
-                form, "BUG", f"{type(error).__name__}: {error}", remedy="This is a bug of omen; please report it."
-            )
-    return code
+        code = failed(form, error)
+        # Who asks checks knows four codes, and 2 means that something is broken.
+        return exits.UNKNOWN if list(arguments[:1]) == ["check"] else code
 
 
 def finish(result: Any) -> int:
@@ -175,21 +212,3 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
-
-
-def failed_call(form: str, error: CallError) -> int:
-    """
-    Tell of a call that failed, and return the exit code of its status.
-    """
-    print_error(
-        form,
-        error.reason or error.code.name,
-        error.message,
-        code=error.code.name,
-        retryable=error.retryable,
-        retry_after_s=error.retry_after_s,
-        metadata=error.metadata,
-        violations=[{"field": each.field, "description": each.description} for each in error.violations],
-        remedy=f"omen explain {error.reason}" if error.rule is not None else "",
-    )
-    return exits.of(error.code)

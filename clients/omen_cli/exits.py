@@ -2,6 +2,10 @@
 Exit codes, the same for every verb.
 """
 
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import grpc
 
 OK = 0
@@ -13,10 +17,12 @@ DEADLINE = 5
 NOT_ALLOWED = 6
 CONFLICT = 7
 BUG = 70
+UNKNOWN = 3  # of `check`, whose codes are those of Nagios
+INTERRUPTED = 130
 
 CODES = {
     grpc.StatusCode.OK: OK,
-    grpc.StatusCode.CANCELLED: 130,
+    grpc.StatusCode.CANCELLED: INTERRUPTED,
     grpc.StatusCode.INVALID_ARGUMENT: USAGE,
     grpc.StatusCode.OUT_OF_RANGE: USAGE,
     grpc.StatusCode.UNIMPLEMENTED: USAGE,
@@ -43,6 +49,18 @@ class Stopped(Exception):
         self.code = code
         self.reason = reason
         self.remedy = remedy
+
+
+@contextmanager
+def interruptible(told: Callable[[], tuple[str, str]]) -> Iterator[None]:
+    """
+    Turn Ctrl-C inside the block into a sentence on what is done and one on how to go on, as *told* when it happens.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        text, remedy = told()
+        raise Stopped(INTERRUPTED, "INTERRUPTED", f"interrupted: {text}", remedy) from None
 
 
 def of(code: grpc.StatusCode) -> int:

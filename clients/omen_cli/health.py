@@ -1,4 +1,5 @@
 import asyncio
+import sys
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -6,19 +7,20 @@ from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2
 
 from omen_cli import exits
+from omen_cli.certificate import WARN_DAYS, days_left
 from omen_cli.options import Output, Servers
 from omen_cli.output import print_rows
 from omen_rpc.errors import CallError
 from omen_rpc.health import HealthListResponse
 
 Name = Literal["omen", "riskcast", "reconciler"]
-RUN_BY_UP: tuple[Name, ...] = ("omen", "riskcast")
+RUN_BY_UP: tuple[Name, ...] = ("omen", "riskcast", "reconciler")
 UNREACHABLE = "UNREACHABLE"
 
 
 async def health(
     *names: Annotated[Name, Parameter(help="Which servers to ask; those that omen up runs by default.")],
-    servers: Servers = Servers(),  # noqa: B008 - frozen
+    servers: Servers | None = None,
     output: Output = "text",
 ) -> int:
     """
@@ -26,7 +28,9 @@ async def health(
 
     Example: omen health omen -o json
     """
-    answers = await asyncio.gather(*(ask(servers, name) for name in names or RUN_BY_UP))
+    at, asked = servers or Servers(), names or RUN_BY_UP
+    answers = await asyncio.gather(*(ask(at, name) for name in asked))
+    await asyncio.gather(*(warn(at, name) for name in asked))
     rows = [row for answer in answers for row in answer]
     print_rows(output, rows, ["server", "address", "service", "status"])
     statuses = {row["status"] for row in rows}
@@ -56,6 +60,17 @@ async def ask(servers: Servers, name: Name) -> list[dict[str, Any]]:
         {"server": name, "address": address, "service": service, "status": status_name(reply.statuses[service].status)}
         for service in sorted(reply.statuses)
     ]
+
+
+async def warn(servers: Servers, name: Name) -> None:
+    """
+    Say on stderr that a server's certificate runs out soon: it serves, and will not for long.
+    """
+    files, address = servers.files(), servers.address(name)
+    days = await days_left(address, files, servers.timeout_s) if files is not None else None
+    if days is not None and days < WARN_DAYS:
+        text = f"omen: {name} at {address}: its certificate runs out in {days:.1f} days. Renew it: omen tls renew."
+        print(text, file=sys.stderr)
 
 
 def status_name(number: int) -> str:

@@ -33,7 +33,7 @@ class Bar:
 
     def move(self, done: int, total: int, unit: str) -> None:
         """
-        Show that *done* of *total* is behind us.
+        Show that *done* of *total* is behind us; a total of 0 is one that nobody knows.
         """
         now = time.monotonic()
         if not self._shown or now - self._drawn_at < REDRAWN_EVERY_S:
@@ -42,6 +42,7 @@ class Bar:
         share = min(done / total, 1.0) if total else 0.0
         full = round(share * WIDTH)
         rate = done / max(now - self._begun_at, 1e-9)
-        line = f"{self._what}  [{'█' * full}{'·' * (WIDTH - full)}] {share:4.0%}  {done:,} {unit}  {rate:,.0f}/s"
+        bar = f"[{'█' * full}{'·' * (WIDTH - full)}] {share:4.0%}  " if total else ""
+        line = f"{self._what}  {bar}{done:,} {unit}  {rate:,.0f}/s"
         self._stream.write(f"\r\x1b[K{line}")
         self._stream.flush()

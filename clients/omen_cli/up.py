@@ -1,150 +1,133 @@
 import asyncio
-import json
-import signal
-import socket
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from omen_cli import exits
-from omen_cli.child import Child, Plan
 from omen_cli.options import Output
 from omen_cli.output import Form, say
-from omen_rpc.address import Address, AddressRefused, check_free
-from omen_rpc.server_info import own_version
+from omen_cli.running.banner import facts, print_banner
+from omen_cli.running.control import controlled
+from omen_cli.running.detached import detached
+from omen_cli.running.plans import Wishes, chosen, plans
+from omen_cli.running.supervisor import Signals, Supervisor
 
-HOST = "127.0.0.1"
-PORT = 50051
-METRICS_PORT = 9051
-PORTS_TRIED_MAX = 200
+DATA_DIR = Path(".omen")
 
 
 async def up(
     *,
     port: Annotated[
-        int | None, Parameter(help="OMEN's port; RiskCast has the next. 50051, or what is free; 0 picks any.")
+        int | None,
+        Parameter(help="OMEN's port; RiskCast and the reconciler have the next two. 50051, or what is free; 0: any."),
     ] = None,
-    metrics_port: Annotated[int | None, Parameter(help="OMEN's metrics port; RiskCast has the next. 9051.")] = None,
-    data_dir: Annotated[Path, Parameter(help="Where everything is kept.")] = Path(".omen"),
+    console_port: Annotated[int | None, Parameter(help="The console's port. 8080, or what is free; 0: any.")] = None,
+    metrics_port: Annotated[
+        int | None, Parameter(help="OMEN's metrics port; the others have the next. 9051; 0: any.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, Parameter(env_var="OMEN_DATA_DIR", help="Where everything is kept; .omen by default.")
+    ] = None,
+    ephemeral: Annotated[bool, Parameter(negative="", help="Keep nothing: the data go when this ends.")] = False,
+    reconcile: Annotated[Literal["auto", "manual"], Parameter(help="manual: only omen reconcile run does.")] = "auto",
+    reconcile_every: Annotated[float, Parameter(help="Seconds from one round of reconciling to the next.")] = 30.0,
+    detach: Annotated[bool, Parameter(negative="", help="Go on in the background; omen down ends it.")] = False,
+    wait: Annotated[bool, Parameter(negative="", help="With --detach: return when all serve, not at once.")] = False,
     output: Output = "text",
 ) -> int:
     """
-    Run OMEN and RiskCast on loopback, durable, until Ctrl-C.
+    Run OMEN, RiskCast, the reconciler and the console on loopback, durable, until Ctrl-C.
+
+    They are processes of their own. One that dies is started again; `omen kill NAME` holds it down. The first Ctrl-C
+    drains them, a second one kills them; either way nothing that was acknowledged is lost.
 
     Example: omen up --data-dir /tmp/try
     """
-    ports = Ports()
-    omen, riskcast = ports.pair(port, PORT, "--port")
-    omen_metrics, riskcast_metrics = ports.pair(metrics_port, METRICS_PORT, "--metrics-port")
-    store = f"--store=sqlite:///{data_dir}/riskcast.db"
-    omen_flags = (f"--data-dir={data_dir}", f"--riskcast={HOST}:{riskcast}")
-    plans = [
-        plan("RiskCast", "riskcast_server", riskcast, riskcast_metrics, data_dir, store),
-        plan("OMEN", "omen_server", omen, omen_metrics, data_dir, *omen_flags),
-    ]
-    return await supervise([Child(each, say) for each in plans], data_dir, output)
+    check(data_dir, ephemeral=ephemeral, reconcile_every=reconcile_every, detach=detach, wait=wait)
+    if detach:
+        flags = {"--port": port, "--console-port": console_port, "--metrics-port": metrics_port}
+        more = ["--ephemeral"] if ephemeral else [f"--data-dir={data_dir or DATA_DIR}"]
+        more += [f"{flag}={value}" for flag, value in flags.items() if value is not None]
+        more += [f"--reconcile={reconcile}", f"--reconcile-every={reconcile_every:g}"]
+        return await detached(None if ephemeral else data_dir or DATA_DIR, more, output, wait=wait)
+    with place_of(data_dir, ephemeral=ephemeral) as place:
+        ports = chosen(port, metrics_port, console_port)
+        every_s = 0.0 if reconcile == "manual" else reconcile_every
+        return await run(Wishes(directory=place, ports=ports, reconcile_every_s=every_s), output, ephemeral=ephemeral)
 
 
-async def supervise(children: Sequence[Child], data_dir: Path, form: Form) -> int:
+def check(data_dir: Path | None, *, ephemeral: bool, reconcile_every: float, detach: bool, wait: bool) -> None:
     """
-    Start the servers in order, keep them up until a signal, stop them in reverse.
+    Raise Stopped for flags that do not go together.
     """
-    told = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
-    stop: asyncio.Future[Any] = asyncio.ensure_future(told.wait())
-    keepers: list[asyncio.Future[Any]] = []
-    try:
-        for child in children:
-            begun: asyncio.Future[Any] = asyncio.ensure_future(child.start())
-            await asyncio.wait((begun, stop), return_when=asyncio.FIRST_COMPLETED)
-            if stop.done():
-                begun.cancel()
-                return exits.OK
-            begun.result()
-        banner(children, data_dir, form)
-        keepers = [asyncio.ensure_future(child.keep()) for child in children]
-        await asyncio.wait((stop, *keepers), return_when=asyncio.FIRST_COMPLETED)
-        for keeper in keepers:
-            if keeper.done():
-                keeper.result()
-        return exits.OK
-    finally:
-        for keeper in (stop, *keepers):
-            keeper.cancel()
-        for child in reversed(children):
-            await child.stop()
-        say("stopped; the data is kept")
+    wrong = (
+        "--ephemeral and --data-dir exclude each other"
+        if ephemeral and data_dir is not None
+        else "--wait is for --detach"
+        if wait and not detach
+        else "--reconcile-every is from 0.1 to 86400; --reconcile manual leaves it to you"
+        if not 0.1 <= reconcile_every <= 86_400
+        else ""
+    )
+    if wrong:
+        raise exits.Stopped(exits.USAGE, "USAGE", wrong, "omen up --help tells what it takes.")
 
 
-def banner(children: Sequence[Child], data_dir: Path, form: Form) -> None:
+@contextmanager
+def place_of(data_dir: Path | None, *, ephemeral: bool) -> Iterator[Path]:
     """
-    Say what runs and where.
+    Yield where the data lie, in a directory that goes with the block when they are not to stay.
     """
-    if form != "text":
-        servers = {child.plan.label.lower(): {"address": child.plan.address, "pid": child.pid} for child in children}
-        print(json.dumps({"version": own_version(), "data_dir": str(data_dir), **servers}), flush=True)
+    if not ephemeral:
+        yield data_dir or DATA_DIR
         return
-    print(f"OMEN {own_version()}   dev · loopback only · no TLS · no API key")
-    for child in reversed(children):
-        print(f"  {child.plan.label:<11} {child.plan.address:<18} health and reflection on · log {child.plan.log}")
-    print(f"  Data        {data_dir}")
-    print("  Next:  omen health · omen explain     Ctrl-C stops and keeps the data", flush=True)
+    with TemporaryDirectory(prefix="omen-", ignore_cleanup_errors=True) as place:
+        yield Path(place)
 
 
-def plan(label: str, module: str, port: int, metrics_port: int, data_dir: Path, *arguments: str) -> Plan:
+async def run(wishes: Wishes, form: Form, *, ephemeral: bool) -> int:
     """
-    Return how to run one server on loopback.
+    Run the servers until a signal or `omen down`, and stop them.
     """
-    address = f"{HOST}:{port}"
-    own = (f"--listen={address}", f"--metrics-port={metrics_port}", "--log-format=json", *arguments)
-    return Plan(label, module, address, own, data_dir / "logs" / f"{module}.log")
+    async with Supervisor(wishes.directory, plans(wishes), say) as servers:
+        killed = False
+
+        def harder() -> None:
+            nonlocal killed
+            if not killed:
+                say("killing the servers; what was acknowledged is kept")
+            killed = True
+            servers.end()
+
+        with Signals(harder) as signals:
+            async with controlled(servers, signals.told):
+                if await unless(signals.told, servers.start()):
+                    row = await facts(servers, wishes, ephemeral=ephemeral)
+                    servers.tell(ready=row)
+                    print_banner(form, row)
+                    await unless(signals.told, servers.kept())
+            say("stopping; once more kills the servers")
+            await servers.stop()
+    say("stopped; the data are gone" if ephemeral else "stopped; the data is kept")
+    return 130 if killed else exits.OK
 
 
-class Ports:
+async def unless(told: asyncio.Event, work: Any) -> bool:
     """
-    Ports for several servers, none of them twice.
+    Do *work* and return True, or give it up when told to and return False.
     """
-
-    def __init__(self) -> None:
-        self._taken: set[int] = set()
-
-    def pair(self, given: int | None, default: int, flag: str) -> tuple[int, int]:
-        """
-        Return two ports: from the given one on, which must be free, or from the default on, whatever is free.
-        """
-        if given is None:
-            return self._next(default), self._next(default + 1)
-        if given == 0:
-            return self._any(), self._any()
-        for port in (given, given + 1):
-            try:
-                check_free(Address(HOST, port))
-            except AddressRefused as error:
-                text = f"{error} ({flag} {given})"
-                raise exits.Stopped(
-                    exits.USAGE, "PORT_IN_USE", text, f"Leave {flag} out, and a free one is taken."
-                ) from None
-            self._taken.add(port)
-        return given, given + 1
-
-    def _next(self, first: int) -> int:
-        for port in range(first, first + PORTS_TRIED_MAX):
-            if port in self._taken:
-                continue
-            try:
-                check_free(Address(HOST, port))
-            except AddressRefused:
-                continue
-            self._taken.add(port)
-            return port
-        raise exits.Stopped(exits.USAGE, "PORT_IN_USE", f"no port is free from {first} on", "Give one that is.")
-
-    def _any(self) -> int:
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            port = int(probe.getsockname()[1])
-        self._taken.add(port)
-        return port
+    doing, stop = asyncio.ensure_future(work), asyncio.ensure_future(told.wait())
+    try:
+        await asyncio.wait((doing, stop), return_when=asyncio.FIRST_COMPLETED)
+        if stop.done():
+            return False
+        doing.result()
+        return True
+    finally:
+        doing.cancel()
+        stop.cancel()
+        await asyncio.gather(doing, stop, return_exceptions=True)

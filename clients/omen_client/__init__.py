@@ -23,6 +23,7 @@ from omen_rpc.errors import (
     OutOfRange,
     PreconditionFailed,
     Unavailable,
+    Unreachable,
     Violation,
 )
 
@@ -50,6 +51,7 @@ __all__ = [
     "Streamed",
     "StreamedGap",
     "Unavailable",
+    "Unreachable",
     "Violation",
     "check_proof",
 ]

@@ -1,6 +1,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 from omen.v1 import ledger_service_pb2 as pb
@@ -14,7 +15,7 @@ from omen_client.operations import Operations
 from omen_client.pages import pages
 from omen_client.server import ServerClient
 from omen_client.stream import SignalStream, request_of
-from omen_rpc.channel import TIMEOUT_S, ClientFiles
+from omen_rpc.channel import ATTEMPTS_MAX, TIMEOUT_S, ClientFiles
 from omen_rpc.errors import CallError
 
 FILTERS = {
@@ -34,10 +35,18 @@ class OmenClient(ServerClient):
     ``async with OmenClient("127.0.0.1:50051") as omen: …``
     """
 
+    SERVER = "OMEN"
+
     def __init__(
-        self, address: str, *, api_key: str = "", tls: ClientFiles | None = None, timeout_s: float = TIMEOUT_S
+        self,
+        address: str,
+        *,
+        api_key: str | Path = "",
+        tls: ClientFiles | None = None,
+        timeout_s: float = TIMEOUT_S,
+        attempts_max: int = ATTEMPTS_MAX,
     ) -> None:
-        super().__init__(address, api_key=api_key, tls=tls, timeout_s=timeout_s)
+        super().__init__(address, api_key=api_key, tls=tls, timeout_s=timeout_s, attempts_max=attempts_max)
         self._ledger = LedgerServiceStub(self.connection.calls)
         self._ledger_streams = LedgerServiceStub(self.connection.subscriptions)
         self._signals = SignalServiceStub(self.connection.calls)
@@ -126,6 +135,12 @@ class OmenClient(ServerClient):
             for event in page.events:
                 yield event
 
+    async def signals_page(self, request: signal_pb.ListSignalsRequest) -> signal_pb.ListSignalsResponse:
+        """
+        Return one page of signals, newest first, for whoever turns the pages himself.
+        """
+        return await self.connection.call(self._signals.ListSignals, request)
+
     async def explain(self, signal_id: str) -> signal_pb.SignalExplanation:
         """
         Return how a signal came to be.
@@ -191,6 +206,12 @@ class OmenClient(ServerClient):
             for partition in page.partitions:
                 yield partition
 
+    async def partitions_page(self, request: pb.ListPartitionsRequest) -> pb.ListPartitionsResponse:
+        """
+        Return one page of partitions, for whoever turns the pages himself.
+        """
+        return await self.connection.call(self._ledger.ListPartitions, request)
+
     async def partition(self, name: str) -> pb.GetPartitionResponse:
         """
         Return one partition with its gaps and its manifest.
@@ -232,11 +253,17 @@ class OmenClient(ServerClient):
         """
         return await self.connection.call(self._ledger.GetWatermark, pb.GetWatermarkRequest(partition=name))
 
-    async def fingerprint(self, name: str, from_index: int = 0, through_index: int = 0) -> pb.GetFingerprintResponse:
+    async def fingerprint(
+        self, name: str, from_index: int = 0, through_index: int = 0, *, ledger_epoch: str = ""
+    ) -> pb.GetFingerprintResponse:
         """
         Return the count and the fingerprint of a range of positions; of all that are durable by default.
+
+        The answer does not repeat *ledger_epoch*: it names another one, or none.
         """
-        request = pb.GetFingerprintRequest(partition=name, from_index=from_index, through_index=through_index)
+        request = pb.GetFingerprintRequest(
+            partition=name, from_index=from_index, through_index=through_index, ledger_epoch=ledger_epoch
+        )
         return await self.connection.call(self._ledger.GetFingerprint, request)
 
     async def blocks(self, name: str, through_index: int = 0, *, page_size: int = 0) -> AsyncIterator[BlockFingerprint]:

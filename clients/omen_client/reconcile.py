@@ -1,5 +1,6 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from pathlib import Path
 
 from omen_client.pages import pages
 from omen_client.server import ServerClient
@@ -15,11 +16,13 @@ class ReconcileClient(ServerClient):
     The reconciler, as a caller sees it. Every method may raise `CallError` or one of its subclasses.
     """
 
+    SERVER = "The reconciler"
+
     def __init__(
         self,
         address: str,
         *,
-        api_key: str = "",
+        api_key: str | Path = "",
         tls: ClientFiles | None = None,
         timeout_s: float = TIMEOUT_S,
         attempts_max: int = ATTEMPTS_MAX,
@@ -75,6 +78,18 @@ class ReconcileClient(ServerClient):
         async for page in pages(self.connection, self._reconcile.ListRuns, request):
             for each in page.runs:
                 yield each
+
+    async def runs_page(self, request: pb.ListRunsRequest) -> pb.ListRunsResponse:
+        """
+        Return one page of past runs, for whoever turns the pages himself.
+        """
+        return await self.connection.call(self._reconcile.ListRuns, request)
+
+    async def parked_page(self, request: pb.ListParkedRequest) -> pb.ListParkedResponse:
+        """
+        Return one page of parked signals, with how many there are in all.
+        """
+        return await self.connection.call(self._reconcile.ListParked, request)
 
     async def pause(self, reason: str) -> bool:
         """

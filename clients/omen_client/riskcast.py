@@ -1,6 +1,7 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
 
@@ -50,11 +51,13 @@ class RiskCastClient(ServerClient):
     RiskCast, as a caller sees it. A duplicate is an outcome and no error; everything else that goes wrong is.
     """
 
+    SERVER = "RiskCast"
+
     def __init__(
         self,
         address: str,
         *,
-        api_key: str = "",
+        api_key: str | Path = "",
         tls: ClientFiles | None = None,
         timeout_s: float = TIMEOUT_S,
         attempts_max: int = ATTEMPTS_MAX,
@@ -100,7 +103,8 @@ class RiskCastClient(ServerClient):
         """
         Store *signal* with a call of its own. ALREADY_EXISTS counts only with its detail, and only for this signal.
         """
-        request = ingest_pb.IngestRequest(signal=signal, origin=origin, request_id=request_id)
+        request = ingest_pb.IngestRequest(origin=origin, request_id=request_id)
+        request.signal.CopyFrom(signal)  # Half of what the constructor's merge costs: 1.3 µs for 2.6.
         try:
             reply = await self.connection.call(self._ingest.Ingest, request, metadata=idempotency_key(signal))
         except AlreadyExists as error:
@@ -180,9 +184,12 @@ class RiskCastClient(ServerClient):
         ledger_gaps: Sequence[IndexRange] = (),
         max_ranges: int = 0,
         bypass_cache: bool = False,
+        packed: bool = False,
     ) -> inventory_pb.GetCoverageResponse:
         """
         Tell what is missing of a partition up to *through_index*; `next_index` of the answer continues it.
+
+        With *packed* the ranges are in `missing_packed`: `omen_rpc.position.unpack` reads them.
         """
         request = inventory_pb.GetCoverageRequest(
             partition=partition,
@@ -192,6 +199,7 @@ class RiskCastClient(ServerClient):
             ledger_gaps=ledger_gaps,
             max_ranges=max_ranges,
             bypass_cache=bypass_cache,
+            packed=packed,
         )
         return await self.connection.call(self._inventory.GetCoverage, request)
 
@@ -219,10 +227,11 @@ class RiskCastClient(ServerClient):
         if found is None:
 
             async def send(items: Sequence[Waiting]) -> list[Ingested | Duplicate | Exception]:
-                # Straight into the request: every copy of a signal costs as much as all the rest of it here.
+                # Straight into the request: every copy of a signal costs as much as all the rest of it here, and one
+                # by the constructor twice as much.
                 request = ingest_pb.IngestBatchRequest(origin=origin)
                 for signal, request_id in items:
-                    request.items.add(signal=signal, request_id=request_id)
+                    request.items.add(request_id=request_id).signal.CopyFrom(signal)
                 return [*await self._send(request)]
 
             found = self._coalescers[origin] = Coalescer(send)

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import aiosqlite
 import structlog
 
+from omen_rpc import logs
 from omen_server.desk.connection import connect_writer, translated
 from omen_server.desk.errors import DeskBusy, DeskError, DeskFailed, DeskUnavailable
 from omen_server.desk.settings import DeskSettings
@@ -164,7 +165,7 @@ class Writer:
                     for sql, rows in statements:
                         await connection.executemany(sql, rows)
         except Exception as error:  # The loop of a task: nobody waits for these, and the next flush has others.
-            log.exception("desk_flush_failed", text=str(error))
+            log.exception("desk_flush_failed", text=logs.words(error))
             known = error if isinstance(error, DeskError) else DeskFailed(f"the desk's writer broke: {error!r}")
             disappoint(asking, known)
         finally:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from omen_rpc import metrics
+from omen_rpc import logs, metrics
 from omen_server.index import Index, IndexFellBack, IndexOfAnother, Mark, Outcome
 from omen_server.index.outcomes import Outcomes
 from omen_server.index.row import rows_of
@@ -133,7 +133,7 @@ class Follower:
                 await step(worked)
             except Exception as error:  # noqa: BLE001 - the loop of a task: whatever it is, the index catches up later.
                 if not failing:
-                    log.error("index_failed", task=what, text=str(error), error=type(error).__name__)  # noqa: TRY400 - the text says it.
+                    log.error("index_failed", task=what, text=logs.words(error), error=type(error).__name__)  # noqa: TRY400 - the text says it.
                 failing = True
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, self._retry_max_s)

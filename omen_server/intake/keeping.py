@@ -13,6 +13,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from omen.v1.signal_pb2 import SignalEvent
 from omen.v1.signal_service_pb2 import EmitStatus
+from omen_rpc import tracing
 from omen_rpc.errors import Reason, fault
 from omen_rpc.signal_codec import Prepared
 from omen_server.activity import Activity
@@ -227,9 +228,9 @@ class Keeper(Generic[Told]):
     async def _append_day(self, drafts: Mapping[Wanted, Draft]) -> dict[Wanted, Result[Told]]:
         results: dict[Wanted, Result[Told]] = {}
         try:
-            positions = await self._ledger.append(
-                [Entry(emitted_at_of(draft.event), draft.record) for draft in drafts.values()]
-            )
+            entries = [Entry(emitted_at_of(draft.event), draft.record) for draft in drafts.values()]
+            with tracing.span("ledger append"):
+                positions = await self._ledger.append(entries)
         except LedgerError as error:
             # What comes before the failure in one day's order is durable, and its followers will read it.
             positions = list(error.durable) if isinstance(error, LedgerWriteError) else []

@@ -185,13 +185,14 @@ class LedgerService(LedgerServiceServicer):
         name = named(request)
         first, through = bounds.range_of(self._ledger, request)
         block = await self._ledger.fingerprint(name, first, through)
+        epoch = self._ledger.identity.ledger_epoch
         return pb.GetFingerprintResponse(
             through_index=through,
             count=block.count,
             fingerprint_hi=block.high,
             fingerprint_lo=block.low,
             gaps=bounds.ranges_of(name, await self._ledger.gaps(name), first, through),
-            ledger_epoch=self._ledger.identity.ledger_epoch,
+            ledger_epoch=epoch if epoch != request.ledger_epoch else "",
         )
 
     async def ListBlocks(self, request: pb.ListBlocksRequest, _context: object) -> pb.ListBlocksResponse:

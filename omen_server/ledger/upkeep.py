@@ -9,7 +9,7 @@ from math import nan
 
 import structlog
 
-from omen_rpc import metrics
+from omen_rpc import logs, metrics
 
 from .catalogue import PartitionInfo
 from .journal import Synced
@@ -30,7 +30,7 @@ async def seal_when_due(ledger: Ledger, interval_s: float, stopping: asyncio.Eve
             try:
                 info, already_sealed = await ledger.seal(name)
             except Exception as error:  # Whatever it is: one partition that cannot be sealed holds up no other.
-                log.exception("seal_failed", partition=name, text=str(error))
+                log.exception("seal_failed", partition=name, text=logs.words(error))
             else:
                 if not already_sealed:
                     tell_sealed(info, "schedule")
@@ -46,11 +46,26 @@ async def run_lifecycle(ledger: Ledger, interval_s: float, stopping: asyncio.Eve
         try:
             steps = await ledger.run_lifecycle(dry_run=False)
         except Exception as error:  # Whatever it is: the next run tries again, and readers do not depend on it.
-            log.exception("lifecycle_failed", text=str(error))
+            log.exception("lifecycle_failed", text=logs.words(error))
             continue
         for step in steps:
             level = log.warning if step.action is Action.KEEP else log.info
             level("lifecycle", partition=step.partition, action=str(step.action), detail=step.detail)
+
+
+async def measure(ledger: Ledger, interval_s: float, stopping: asyncio.Event) -> None:
+    """
+    Let the metrics know how large the ledger is, until *stopping*.
+    """
+    while True:
+        try:
+            _, size_bytes = await ledger.size()
+        except Exception:  # Whatever it is: whoever reads or appends is told, this one only looks.
+            log.exception("ledger_not_measured")
+        else:
+            metrics.LEDGER_SIZE_BYTES.set(size_bytes)
+        if await told_within(stopping, interval_s):
+            return
 
 
 async def watch_space(ledger: Ledger, interval_s: float, stopping: asyncio.Event, tell: Callable[[bool], None]) -> None:

@@ -60,6 +60,7 @@ class Stream:
         metrics.STREAM_SUBSCRIBERS.labels("live").set_function(lambda: self._count(live=True))
         metrics.STREAM_SUBSCRIBERS.labels("behind").set_function(lambda: self._count(live=False))
         metrics.STREAM_LAG_RECORDS.set_function(self._lag_records)
+        metrics.STREAM_LAG_SECONDS.set_function(self._lag_seconds)
 
     async def close(self) -> None:
         """
@@ -101,3 +102,6 @@ class Stream:
 
     def _lag_records(self) -> int:
         return max((each.lag_records() for each in self._subscribers.values()), default=0)
+
+    def _lag_seconds(self) -> float:
+        return max((each.lag_ns() for each in self._subscribers.values()), default=0) / 1e9

@@ -86,12 +86,23 @@ class Subscriber:
         """
         return max(0, self._source.ledger.durable_offset - self.offset)
 
+    def lag_ns(self) -> int:
+        """
+        Return the age of the oldest record not sent; where that one is not at hand, of the last one read.
+        """
+        if not self.lag_records():
+            return 0
+        group = self._source.hub.group_behind(self.offset) if self._source.hub.reaches(self.offset) else None
+        written_at = group.written_at(self.offset + 1) if group is not None else self._written_at
+        now_ns = int(self._source.now().timestamp() * 1e9)
+        return max(0, now_ns - written_at) if written_at else 0
+
     def described(self) -> operations_pb.Subscriber:
         """
         Return what an operator is told of it.
         """
         lag, since = Duration(), Timestamp()
-        lag.FromNanoseconds(self._lag_ns())
+        lag.FromNanoseconds(self.lag_ns())
         since.FromDatetime(self._since)
         return operations_pb.Subscriber(
             peer=self._peer,
@@ -186,14 +197,3 @@ class Subscriber:
         """
         reply.cursor = self.cursor
         return Frame(reply.SerializeToString(), self.offset, self.cursor)
-
-    def _lag_ns(self) -> int:
-        """
-        Return the age of the oldest record not sent; where that one is not at hand, of the last one read.
-        """
-        if not self.lag_records():
-            return 0
-        group = self._source.hub.group_behind(self.offset) if self._source.hub.reaches(self.offset) else None
-        written_at = group.written_at(self.offset + 1) if group is not None else self._written_at
-        now_ns = int(self._source.now().timestamp() * 1e9)
-        return max(0, now_ns - written_at) if written_at else 0

@@ -69,8 +69,8 @@ class Runs(Protocol):
         Append a run to its partition's history and, if *state* is given, make it the partition's own: both or neither.
 
         Does not return before they survive a power cut. A run that was kept already, by run_id and partition, is not
-        appended again, so that a save nobody heard back from can be repeated. ValueError for a SKIPPED result or state,
-        and for a state of another partition.
+        appended again, so that a save nobody heard back from can be repeated; *state* counts all the same. ValueError
+        for a SKIPPED result or state, and for a state of another partition.
         """
 
     async def get(self, partition: str) -> ReconcileState | None:

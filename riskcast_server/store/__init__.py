@@ -84,7 +84,8 @@ Item = TypeVar("Item")
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """
-    A signal as it came, and the digest that RiskCast vouches for. `data` is the signal's bytes.
+    A signal as it came, and the digest that RiskCast vouches for. `data` is the signal's bytes: given by whoever has
+    made them already, to learn their number.
 
     ValueError when a row could not hold it: an unknown origin, NUL in a text, a year or a position beyond what there
     is. One such arrival would fail the transaction of everybody it shares it with.
@@ -94,7 +95,7 @@ class Arrival:
     content_digest: str
     origin: IngestOrigin.ValueType
     request_id: str = ""
-    data: bytes = field(init=False, repr=False)
+    data: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         event = self.event
@@ -107,7 +108,8 @@ class Arrival:
         texts = (event.signal_id, event.deterministic_trace_id, event.ledger_partition)
         if "\0" in "".join((*texts, self.content_digest, self.request_id)):
             raise ValueError("a text contains NUL")
-        object.__setattr__(self, "data", event.SerializeToString())
+        if not self.data:
+            object.__setattr__(self, "data", event.SerializeToString())
 
     @property
     def position(self) -> tuple[str, int] | None:

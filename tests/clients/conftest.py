@@ -56,17 +56,13 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     Tests share them: each brings signals of its own, and finds those of the others beside them.
     """
     place = tmp_path_factory.mktemp("servers")
-    pair: list[str | Path] = [OMEN, "up", "-o", "json", "--port=0", "--metrics-port=0", f"--data-dir={place}"]
-    with serving(pair) as up:
-        addresses = {name: str(up[name]["address"]) for name in ("omen", "riskcast")}
-        flags = [f"--{name}={address}" for name, address in addresses.items()]
-        own = ("--listen=127.0.0.1:0", "--metrics-port=0", f"--state=sqlite:///{place}/state.db", "--interval=86400")
-        line = [str(OMEN.with_name("omen-reconciler")), *flags, *own]
-        with serving(line) as reconciler:
-            addresses["reconciler"] = reconciler["address"]
-            environment = {f"{name.upper()}_ADDRESS": address for name, address in addresses.items()}
-            assert omen("emit", "--example", **environment).code == 0
-            yield environment
+    ports = ("--port=0", "--metrics-port=0", "--console-port=0")
+    line: list[str | Path] = [OMEN, "up", "-o", "json", *ports, "--reconcile=manual", f"--data-dir={place}"]
+    with serving(line) as up:
+        names = ("omen", "riskcast", "reconciler")
+        environment = {f"{name.upper()}_ADDRESS": str(up[name]["address"]) for name in names}
+        assert omen("emit", "--example", **environment).code == 0
+        yield environment
 
 
 @contextmanager

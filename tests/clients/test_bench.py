@@ -3,7 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from omen_cli.app import spelt
+from omen_cli.bench.budgets import Budget
 from omen_cli.bench.figures import percentiles_ms
+from omen_cli.bench.profile import judged
 from tests.clients.command import omen
 
 
@@ -117,3 +120,53 @@ def test_streams_are_measured_and_nothing_is_left(tmp_path: Path) -> None:
     assert min(each["emitted_per_s"] for each in (cases["producer alone", "protobuf"], live, stalled)) > 0
     assert stalled["received"] > 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(120)
+def test_rounds_are_measured_and_nothing_is_left(tmp_path: Path) -> None:
+    """
+    `omen bench reconcile` has a day without each case's signals, and a round that brings exactly those; comparing costs
+    a few calls and bytes however many positions there are.
+    """
+    ended = omen("bench", "reconcile", "--positions", "2000", "--dir", tmp_path, "-o", "json")
+    assert ended.code == 0, ended
+    told = json.loads(ended.out)
+    assert [(figure["case"], figure["missing"], figure["positions"]) for figure in told["figures"]] == [
+        ("everything", 2000, 2000),
+        ("nothing", 0, 2000),
+        ("scattered", 1, 2000),
+        ("scattered", 100, 2000),
+        ("burst", 200, 2000),
+    ]
+    nothing = told["figures"][1]
+    assert nothing["bytes_compared"] <= 100
+    assert (nothing["omen_calls"], nothing["riskcast_calls"]) == (3, 1)
+    for figure in told["figures"]:
+        assert 0 < figure["found_s"] <= figure["seconds"]
+    assert "processor" in told
+    assert list(tmp_path.iterdir()) == []
+    assert omen("bench", "reconcile", "--positions", "3", "--dir", tmp_path).code == 2
+
+
+def test_a_budget_is_kept_or_not() -> None:
+    """
+    A rate is to be at least its budget, a latency at most; one that is not kept fails the profile.
+    """
+    rate = Budget("all", "emit", "coalesced", 64, "rate_per_s", 1000)
+    latency = Budget("one", "emit", "coalesced", 1, "p99_ms", 20)
+    rows = [
+        {"case": "coalesced", "producers": 64, "rate_per_s": 1000, "p99_ms": 900},
+        {"case": "coalesced", "producers": 1, "rate_per_s": 1, "p99_ms": 20.1},
+    ]
+    assert [judged(each, rows)["verdict"] for each in (rate, latency)] == ["PASS", "FAIL"]
+    assert (judged(rate, rows)["figure"], judged(latency, rows)["figure"]) == (1000, 20.1)
+    assert (rate.verdict(999.9), latency.verdict(20.0)) == ("FAIL", "PASS")
+
+
+def test_the_profile_has_another_spelling() -> None:
+    """
+    `bench --profile X` is `bench profile X`, and no other line is touched.
+    """
+    assert spelt(["bench", "--profile", "laptop", "-o", "json"]) == ["bench", "profile", "laptop", "-o", "json"]
+    assert spelt(["bench", "--profile=laptop"]) == ["bench", "profile", "laptop"]
+    assert spelt(["bench", "emit", "--profile"]) == ["bench", "emit", "--profile"]

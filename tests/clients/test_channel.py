@@ -188,3 +188,17 @@ def test_a_key_file_may_be_a_line_of_the_servers_list(tmp_path: Any) -> None:
     line.write_text("# ours\nreader:read:s3cret\n")
     assert read_key(bare) == read_key(line) == "s3cret"
     assert read_key(None) == ""
+
+
+async def test_a_message_that_is_too_large_is_told_as_such() -> None:
+    """
+    gRPC refuses it by itself, without a reason; the caller is told the reason, both sizes and what to do, and once.
+    """
+    servicer = Flaky()
+    async with hosted(servicer) as server, Connection(str(server.address)) as connection:
+        request = pb.GetSignalRequest(signal_id="x" * (1 << 20))
+        with pytest.raises(Exhausted) as raised:
+            await connection.call(SignalServiceStub(connection.calls).GetSignal, request)
+    assert (raised.value.reason, raised.value.retryable) == ("MESSAGE_TOO_LARGE", False)
+    assert raised.value.metadata == {"size_bytes": str(request.ByteSize()), "size_bytes_max": str(1 << 20)}
+    assert servicer.called_at == []

@@ -1,66 +1,18 @@
 import asyncio
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 
 from omen_cli import exits
-from omen_cli.app import GROUPS, VERBS
 from omen_rpc.contract import catalogue
 from tests.clients.command import OMEN, omen
 from tests.processes import running, tree_environment
-
-QUAKE = Path(__file__).parent.parent / "omen_server/pipeline/fixtures/usgs/quake.json"
-ANSWERING: dict[str, Sequence[str]] = {  # verb → what follows it in a line that prints data
-    "submit": ("--source", "usgs", str(QUAKE)),
-    "emit": ("--example",),
-    "signals": (),
-    "signal": ("OMEN-EXAMPLE0001",),
-    "explain-signal": ("OMEN-EXAMPLE0001",),
-    "tail": ("--from-beginning", "--until-caught-up"),
-    "stats": (),
-    "hot-path": (),
-    "activity": (),
-    "subscribers": (),
-    "rejected": (),
-    "dead-letters list": (),
-    "dead-letters requeue": ("--all",),
-    "dead-letters purge": ("--all",),
-    "reconcile run": ("--all", "--include-open"),
-    "reconcile status": (),
-    "reconcile history": (),
-    "reconcile pause": ("a test",),
-    "reconcile resume": (),
-    "reconcile rate": ("1000",),
-    "reconcile parked": (),
-    "reconcile replay": ("--all",),
-    "reconcile waive": ("OMEN-NOBODY", "--reason", "a test"),
-    "explain": ("RATE_LIMITED",),
-    "health": ("omen", "--omen", "127.0.0.1:1"),
-    "ledger verify": ("{ledger}",),
-    "ledger cat": ("{ledger}", "2026-01-28"),
-    "ledger dump": ("{ledger}", "2026-01-28"),
-    "ledger prove": ("{ledger}", "OMEN-000000007"),
-    "ledger partitions": ("{ledger}",),
-    "ledger show": ("{ledger}", "2026-01-28"),
-    "ledger repair": ("{ledger}",),
-    "ledger lifecycle": ("{ledger}", "--hot-days", "0"),
-    "ledger backup": ("{ledger}", "{new}"),
-    "ledger restore": ("{backup}", "{new}"),
-    "index rebuild": ("--data-dir", "{ledger}"),
-    "bench ledger": ("--seconds", "0.5", "--dir", "{ledger}"),
-    **{f"bench {each}": ("--seconds", "0.5", "--dir", "{ledger}") for each in ("ingest", "emit", "e2e", "stream")},
-    "version": (),
-}
 
 
 def test_version_is_answered_without_importing_what_it_does_not_need() -> None:
@@ -89,54 +41,13 @@ def test_a_verb_imports_no_other_verb() -> None:
     script = (
         "import sys; from omen_cli.app import run; run(['version'])\n"
         "others = {'omen_cli.up', 'omen_cli.health', 'omen_cli.explain', 'omen_cli.ledger', 'omen_cli.index',\n"
-        "          'omen_cli.bench', 'omen_server'} & set(sys.modules)\n"
+        "          'omen_cli.bench', 'omen_cli.config', 'omen_cli.demo', 'omen_server'} & set(sys.modules)\n"
         "assert not others, others\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=tree_environment()
     )
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize("verb", sorted(set(VERBS) - {"up"}))
-def test_every_verb_prints_json_that_parses(
-    verb: str, ledger: Path, backup: Path, tmp_path: Path, servers: dict[str, str]
-) -> None:
-    """
-    With -o json stdout is one JSON value, with -o jsonl one a line, whatever the exit code; so is an error on stderr.
-    """
-    for form in ("json", "jsonl"):
-        places = {"{ledger}": str(ledger), "{backup}": str(backup), "{new}": str(tmp_path / form)}
-        line = (places.get(word, word) for word in ANSWERING[verb])
-        ended = omen(*verb.split(), *line, "-o", form, **servers)
-        values = [json.loads(each) for each in (ended.out or ended.err).splitlines()]
-        # A conflict: in some order of the verbs the reconciler is paused by now.
-        said = {exits.OK, exits.PROBLEM, exits.NOT_FOUND, exits.UNREACHABLE, exits.CONFLICT}
-        assert ended.code in said, ended
-        assert form == "jsonl" or len(values) == 1, ended
-
-
-@pytest.mark.parametrize("verb", sorted(VERBS))
-def test_every_help_has_an_example(verb: str) -> None:
-    """
-    `omen VERB --help` says what the verb does and shows it in use.
-    """
-    ended = omen(*verb.split(), "--help")
-    assert ended.code == 0
-    assert f"Example: omen {verb}" in " ".join(ended.out.split())
-
-
-def test_the_list_of_verbs_says_what_each_does() -> None:
-    """
-    `omen` alone and `omen --help` name every verb with a sentence.
-    """
-    for group in ("", *GROUPS):
-        verbs = {verb.removeprefix(group).split()[0] for verb in VERBS if verb.startswith(group)}
-        for ended in (omen(*group.split()), omen(*group.split(), "--help")):
-            assert ended.code == 0
-            for verb in verbs:
-                assert re.search(rf"│ {verb} +\w+ \w+", ended.out), verb
 
 
 @pytest.mark.parametrize(
@@ -251,94 +162,3 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
     )
     assert done.stdout.startswith("REASON")
     assert done.stderr == ""
-
-
-@dataclass
-class Up:
-    """
-    A running `omen up` and what it said when it was ready.
-    """
-
-    process: asyncio.subprocess.Process
-    ready: dict[str, Any]
-
-    async def stop(self, number: signal.Signals) -> tuple[int, str]:
-        """
-        End it and return its exit code and what it said on stderr.
-        """
-        self.process.send_signal(number)
-        async with asyncio.timeout(30):
-            _, err = await self.process.communicate()
-        return self.process.returncode or 0, err.decode()
-
-
-async def up(directory: Path, *arguments: str) -> Up:
-    """
-    Start `omen up` and wait for its line.
-    """
-    process = await asyncio.create_subprocess_exec(
-        OMEN,
-        "up",
-        "-o",
-        "json",
-        "--data-dir",
-        str(directory / "data"),
-        *arguments,
-        env=tree_environment(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    async with asyncio.timeout(30):
-        line = await process.stdout.readline()
-    assert line, (await process.communicate())[1].decode()
-    return Up(process, json.loads(line))
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_up_runs_both_servers_and_stops_them(tmp_path: Path, number: signal.Signals) -> None:
-    """
-    One line of JSON when both serve; Ctrl-C and SIGTERM drain both and end with 0.
-    """
-    running_up = await up(tmp_path, "--port", "0", "--metrics-port", "0")
-    addresses = ("--omen", running_up.ready["omen"]["address"], "--riskcast", running_up.ready["riskcast"]["address"])
-    health = await asyncio.to_thread(omen, "health", *addresses)
-    assert health.code == 0, health
-    code, said = await running_up.stop(number)
-    assert code == 0
-    assert "the data is kept" in said
-    for name in ("omen", "riskcast"):
-        with pytest.raises(ProcessLookupError):
-            os.kill(running_up.ready[name]["pid"], 0)
-
-
-async def test_up_starts_a_server_that_died_again(tmp_path: Path) -> None:
-    """
-    A killed server comes back at the same address, and the user is told.
-    """
-    running_up = await up(tmp_path, "--port", "0", "--metrics-port", "0")
-    stderr = running_up.process.stderr
-    assert stderr is not None
-    os.kill(running_up.ready["riskcast"]["pid"], signal.SIGKILL)
-    async with asyncio.timeout(30):
-        died = (await stderr.readline()).decode()
-        back = (await stderr.readline()).decode()
-    assert "RiskCast ended with code -9" in died
-    assert f"RiskCast serves again on {running_up.ready['riskcast']['address']}" in back
-    assert (await running_up.stop(signal.SIGTERM))[0] == 0
-
-
-async def test_up_moves_on_from_a_default_port_and_refuses_a_given_one(tmp_path: Path) -> None:
-    """
-    Two `omen up` live side by side on the defaults; a port that was asked for and is taken is named.
-    """
-    first = await up(tmp_path / "first")
-    second = await up(tmp_path / "second")
-    taken = first.ready["omen"]["address"]
-    assert second.ready["omen"]["address"] != taken
-    port = taken.rpartition(":")[2]
-    refused = await asyncio.to_thread(omen, "up", "--port", port, "--data-dir", str(tmp_path / "third"))
-    assert refused.code == exits.USAGE
-    assert taken in refused.err
-    for each in (first, second):
-        assert (await each.stop(signal.SIGTERM))[0] == 0

@@ -149,11 +149,13 @@ async def refuses_what_is_no_run(opened: Opener) -> None:
 
 async def saves_a_run_once(opened: Opener) -> None:
     """
-    A save that is repeated appends nothing; another partition of the run, and runs without an id, are others.
+    A save that is repeated appends nothing and its state counts; another partition of the run, and runs without an id,
+    are others.
     """
     async with opened() as kept:
-        for _ in range(2):
-            await kept.runs.save(result(run=1), state(processed_count=3))
+        for count in (3, 4):
+            await kept.runs.save(result(run=1), state(processed_count=count))
+            assert await kept.runs.get(DAY) == state(processed_count=count)
             await kept.runs.save(result(f"{DAY}-late", run=1), None)
             await kept.runs.save(result("2026-01-01"), None)
         names = [each.partition_date for each in await past(kept)]

@@ -24,6 +24,8 @@ from tests.processes import ServerProcess, running
 
 # Nobody listens there, and nobody will.
 NOBODY = "--riskcast=unix:/nowhere/riskcast.sock"
+# There is no hot path at all: no breaker is open, so that a replay need not wait for one.
+PUSHES_NOTHING = "--riskcast="
 # Retries that end soon, and a breaker that opens soon and stays open: tests say when somebody is back.
 SOON = ("--push-attempts-max=2", "--push-pause-first-s=0.01", "--breaker-failures-max=1", "--breaker-open-s=600")
 NEVER = datetime(2999, 1, 1, tzinfo=UTC)

@@ -113,7 +113,7 @@ async def test_a_killed_riskcast_that_comes_back_gets_what_is_new(tmp_path: Path
         assert len(await ledger_of(near)) == 3
 
 
-async def test_what_riskcast_had_already_is_a_duplicate_with_the_first_ack(tmp_path: Path) -> None:
+async def test_duplicate_when_riskcast_returns_409(tmp_path: Path) -> None:
     """
     A signal that RiskCast was sent by somebody else before, made of a raw event or ready: DUPLICATE, with the ack that
     the other one got.

@@ -34,6 +34,8 @@ async def test_start_is_refused_in_words(tmp_path: Path, arguments: list[str], c
     assert await server.wait() == code
     assert told in server.raw[-1]
     assert "raised_at" not in "".join(server.raw)
+    # What can be told from the settings alone is told before anything is made.
+    assert told != "--poll: 'nowhere' is no source" or not (tmp_path / "data").exists()
 
 
 async def test_told_to_stop_while_the_index_is_made(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from omen.v1.signal_service_pb2 import EmitSignalItem
 from omen_client import OmenClient, RiskCastClient
 from riskcast.v1.ingest_service_pb2 import INGEST_ORIGIN_HOT_PATH, INGEST_ORIGIN_RECONCILE, IngestBatchItem
 from tests.e2e.command import command
-from tests.e2e.pair import NOBODY, SOON, emitted, ledger_of, omen, ready, riskcast
+from tests.e2e.pair import PUSHES_NOTHING, SOON, emitted, ledger_of, omen, ready, riskcast
 from tests.e2e.reconciling import begun, ran, reconciler
 
 DAY, NOON = "2026-01-28", datetime(2026, 1, 28, 12, tzinfo=UTC)
@@ -62,7 +62,7 @@ async def test_the_case_of_the_seeds(tmp_path: Path) -> None:
     Ten signals in the ledger, DEMO005 and DEMO009 missing at RiskCast: the run says so to the letter, brings both as
     reconciled, and the next one has nothing to do.
     """
-    async with riskcast(tmp_path) as (_, far), omen(tmp_path, NOBODY, *SOON) as (_, near):
+    async with riskcast(tmp_path) as (_, far), omen(tmp_path, PUSHES_NOTHING) as (_, near):
         await near.emit_all([demo(number) for number in range(1, 11)], delivery=pb.DELIVERY_LEDGER)
         records = await ledger_of(near)
         brought = [IngestBatchItem(signal=each) for at, each in enumerate(records, 1) if at not in (5, 9)]
@@ -214,7 +214,7 @@ async def test_a_killed_reconciler_is_made_up_for(tmp_path: Path) -> None:
     """
     Killed in the middle of a replay, the next one waits out the lease and ends it: each signal once, acks unchanged.
     """
-    async with omen(tmp_path, NOBODY, *SOON) as (_, near), riskcast(tmp_path) as (_, far):
+    async with omen(tmp_path, PUSHES_NOTHING) as (_, near), riskcast(tmp_path) as (_, far):
         await emitted(near, range(1, 1001), delivery=pb.DELIVERY_LEDGER)
         process = await begun(tmp_path, "--all", "--include-open", "--replay-rate=200", "--lease-s=3")
         async with asyncio.timeout(30):

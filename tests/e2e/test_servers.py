@@ -5,8 +5,6 @@ The two server programs as processes: how they start, answer, refuse and end.
 import asyncio
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -21,13 +19,11 @@ from omen.v1.server_info_service_pb2_grpc import ServerInfoServiceStub
 from omen_rpc.contract import catalogue, services
 from omen_rpc.health import NOT_SERVING, SERVING
 from omen_rpc.status import from_rpc_error
-from omen_server.settings import OmenSettings
-from riskcast_server.settings import RiskCastSettings
 from tests.certificates import Authority
+from tests.e2e.refusing import refused
 from tests.hosting import channel_to, refusal, streaming, unary
-from tests.processes import ServerProcess, running, started, tree_environment
+from tests.processes import ServerProcess, running, started
 
-BIN = Path(sys.executable).parent
 PROGRAMS = ["omen-server", "riskcast-server"]
 OMEN = ["omen.v1.LedgerService", "omen.v1.OperationsService", "omen.v1.ServerInfoService", "omen.v1.SignalService"]
 RISKCAST = ["omen.v1.ServerInfoService", "riskcast.v1.IngestService", "riskcast.v1.InventoryService"]
@@ -38,7 +34,6 @@ FIRST_CALL = {
     "riskcast-server": ("riskcast.v1.InventoryService", "GetProcessedSignal"),
 }
 SECRET = "sk-live-51Hx"
-NOT_LOOPBACK = "0.0.0.0:0 is not loopback, and there is no TLS. Add --tls-cert FILE --tls-key FILE, or --insecure"
 
 each_program = pytest.mark.parametrize("program", PROGRAMS)
 
@@ -69,24 +64,6 @@ async def output_of(*command: str | Path) -> tuple[int, str]:
     return process.returncode or 0, printed.decode()
 
 
-def refused(program: str, *arguments: str, **environment: str) -> str:
-    """
-    Run a server that must not start, and return the one line that it says.
-    """
-    done = subprocess.run(
-        [BIN / program, "--listen=127.0.0.1:0", "--metrics-port=0", *arguments],
-        env=tree_environment() | environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"{program}: ")
-    return line.removeprefix(f"{program}: ")
-
-
 async def get(server: ServerProcess, path: str) -> tuple[int, str]:
     """
     Ask the server's HTTP port, without holding up the loop.
@@ -105,7 +82,7 @@ async def get(server: ServerProcess, path: str) -> tuple[int, str]:
 
 @each_program
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_server_serves_and_drains(program: str, number: signal.Signals, tmp_path: Path) -> None:
+async def test_graceful_shutdown(program: str, number: signal.Signals, tmp_path: Path) -> None:
     """
     A server says once that it serves, where and with which engine, on lines of JSON alone; a signal ends it with 0.
     """
@@ -279,79 +256,6 @@ async def test_streams_without_a_message_are_refused_at_once(tmp_path: Path) -> 
             metadata = [("x-api-key", key)] if key else []
             call = streaming(channel, "/omen.v1.SignalService/StreamSignals")(metadata=metadata)
             assert (await asyncio.wait_for(call.code(), 5)).name == code
-
-
-@each_program
-async def test_settings_are_told_with_their_sources(program: str, tmp_path: Path) -> None:
-    """
-    GetServerInfo shows each setting with where it came from, and stars for what is secret.
-    """
-    prefix = "OMEN" if program == "omen-server" else "RISKCAST"
-    table = f"[{prefix.lower()}]\nlog_level = 'info'\n"
-    (tmp_path / "o.toml").write_text(f"body_timeout_s = 7\nlog_level = 'warning'\n{table}")
-    environment = {
-        f"{prefix}_SECURITY_API_KEYS": f"ops:read:{SECRET}",
-        f"{prefix}_WRITE_TIMEOUT_S": "9",
-    }
-    flags = ["--config=o.toml", "--handshake-timeout-s=5"]
-    async with (
-        running(program, *flags, cwd=tmp_path, environment=environment) as server,
-        channel_to(server.address) as channel,
-    ):
-        info = await ServerInfoServiceStub(channel).GetServerInfo(
-            GetServerInfoRequest(), timeout=5, metadata=[("authorization", f"Bearer {SECRET}")]
-        )
-    shown = {each.name: (each.value, each.source) for each in info.settings}
-    assert shown["handshake_timeout_s"] == ("5.0", "flag")
-    assert shown["write_timeout_s"] == ("9.0", "environment")
-    assert shown["body_timeout_s"] == ("7.0", "file")
-    assert shown["log_level"] == ("info", "file")
-    assert shown["bodies_awaited_max"] == ("100", "default")
-    assert shown["api_keys"] == ("***", "environment")
-    assert SECRET not in str(info) + "".join(server.raw)
-    assert (info.service, info.pid) == (program, server.pid)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "environment", "says"),
-    [
-        (["--listen=0.0.0.0:0"], {}, NOT_LOOPBACK),
-        (["--env=production"], {}, "production wants API keys. Add --api-keys-file FILE"),
-        ([], {"OMEN_ENV": "production", "OMEN_SECURITY_API_KEYS": " , "}, "API keys: the list is given and holds none"),
-        ([], {"OMEN_SECURITY_API_KEYS": f"ops:write:{SECRET}"}, "API keys: the environment's key list: key 1"),
-        (["--api-keys-file=nowhere"], {}, "API keys: nowhere: No such file or directory"),
-        (["--metrics-port=70000"], {}, "--metrics-port (flag): Input should be less than or equal to 65535"),
-        (["--config=nowhere.toml"], {}, "nowhere.toml: No such file or directory."),
-        ([f"--api-keys={SECRET}"], {}, "--api-keys is no flag, since every process can read a command line."),
-        (["--lisen=x"], {}, "--lisen is no flag of omen-server. Did you mean --listen?"),
-        (["--listen=here"], {}, "'here' is no address; write HOST:PORT"),
-        (["--tls-cert=a.pem"], {}, "--tls-cert and --tls-key belong together"),
-        (["--tls-cert=a.pem", "--tls-key=a.key"], {}, "cannot listen on 127.0.0.1:0: a.pem: No such file or directory"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_is_refused_in_one_line(arguments: list[str], environment: dict[str, str], says: str) -> None:
-    """
-    A server that cannot start as it is told ends with 2 and one line on stderr: what, where it was set, what to do.
-    """
-    line = refused("omen-server", *arguments, **environment)
-    assert line.startswith(says)
-    assert SECRET not in line
-
-
-@pytest.mark.parametrize(("program", "model"), [("omen-server", OmenSettings), ("riskcast-server", RiskCastSettings)])
-def test_help_has_every_setting(program: str, model: Any) -> None:
-    """
-    --help names every flag and every variable.
-    """
-    done = subprocess.run(
-        [BIN / program, "--help"], env=tree_environment(), capture_output=True, text=True, timeout=30, check=True
-    )
-    words = done.stdout.replace("[", " ").replace("]", " ").replace(",", " ").split()
-    prefix = "OMEN" if program == "omen-server" else "RISKCAST"
-    for name in model.model_fields:
-        assert f"{prefix}_{name.upper()}" in words
-        assert (f"--{name.replace('_', '-')}" in words) == (name != "api_keys")
-    assert done.stderr == ""
 
 
 @each_program

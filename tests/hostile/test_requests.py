@@ -258,10 +258,10 @@ async def test_a_length_beyond_the_limit_is_refused_before_the_bytes_come(server
     ("encoding", "message", "codes"),
     [
         (None, b"\x0a\x01x", {NOT_FOUND, INVALID, INTERNAL, UNIMPLEMENTED}),
-        (None, gzip.compress(b""), {INVALID, INTERNAL, UNIMPLEMENTED}),
-        ("identity", gzip.compress(b""), {INVALID, INTERNAL, UNIMPLEMENTED}),
+        (None, gzip.compress(b"", mtime=0), {INVALID, INTERNAL, UNIMPLEMENTED}),
+        ("identity", gzip.compress(b"", mtime=0), {INVALID, INTERNAL, UNIMPLEMENTED}),
         ("gzip", b"no gzip", {INTERNAL}),
-        ("gzip", gzip.compress(b"\x0a\x01x")[:-6], {INTERNAL, INVALID}),
+        ("gzip", gzip.compress(b"\x0a\x01x", mtime=0)[:-6], {INTERNAL, INVALID}),
         ("gzip", b"", {OK, INTERNAL, INVALID}),
         ("zstd", b"x", {INTERNAL, UNIMPLEMENTED}),
         ("x" * 1000, b"x", {INTERNAL, UNIMPLEMENTED}),

@@ -3,10 +3,12 @@ import json
 import logging
 from typing import Any
 
+import grpc
 import pytest
 import structlog
 
-from omen_rpc import logs
+from omen_rpc import logs, metrics
+from omen_rpc.errors import CallError
 from omen_rpc.logs import cleaned, printable
 from tests.omen_rpc.conftest import Logged
 
@@ -78,9 +80,9 @@ def test_long_values_are_cut(logged: Logged) -> None:
 
     class Talkative:
         def __str__(self) -> str:
-            return "x" * 10_000
+            return "x" * (1 << 20)
 
-    log.info("said", text="x" * 513, kept="x" * 512, thing=Talkative(), deep={"text": "x" * 1000})
+    log.info("said", text="x" * (1 << 20), kept="x" * 512, thing=Talkative(), deep={"text": "x" * 1000})
     (line,) = logged.lines("said")
     assert line["text"] == line["thing"] == line["deep"]["text"] == "x" * 511 + "…"
     assert line["kept"] == "x" * 512
@@ -109,6 +111,34 @@ def test_exceptions_are_told_by_type_and_place(logged: Logged) -> None:
     assert __file__ in line["raised_at"][-1]
     assert line["raised_at"][-1].endswith(" fall_over")
     assert SECRET not in logged.text
+
+
+def test_words_are_those_of_our_errors_alone() -> None:
+    """
+    An error of ours or of the system may be quoted in a line; of any other, what it says is nobody's business.
+    """
+    assert logs.words(ValueError(SECRET)) == ""
+    assert logs.words(CallError("", grpc.StatusCode.INTERNAL, "said")).endswith("said")
+    assert logs.words(OSError(28, "No space left", "/data/x")) == "/data/x: No space left"
+
+
+def test_lines_are_counted_by_level(logged: Logged) -> None:
+    """
+    Every line counts under its level and under nothing else; what is below the level that is logged does not.
+    """
+
+    def counts() -> dict[str, float]:
+        (family,) = metrics.LOG_MESSAGES.collect()
+        return {each.labels["level"]: each.value for each in family.samples if each.name.endswith("_total")}
+
+    before = counts()
+    log.info("once")
+    log.error("twice", text=SECRET)
+    log.error("twice")
+    after = counts()
+    assert (after["info"] - before.get("info", 0), after["error"] - before.get("error", 0)) == (1, 2)
+    assert len(logged.lines()) == 3
+    assert set(after) <= {"debug", "info", "warning", "error", "critical"}
 
 
 def test_exception_as_a_value_is_cleaned(logged: Logged) -> None:

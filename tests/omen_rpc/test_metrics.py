@@ -42,6 +42,12 @@ STATES = {
     "fell",
     "behind",
     "false",
+    "message",
+    "messages",
+    "log",
+    "tls",
+    "certificate",
+    "expiry",
     "tasks",
 }
 LABELS = {
@@ -59,6 +65,7 @@ LABELS = {
     "kind",
     "rule",
     "stage",
+    "level",
 }
 
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omen_rpc.position import pack, unpack
 from omen_rpc.signal_codec import (
     BLOCK_POSITIONS,
     CodecError,
@@ -82,6 +83,28 @@ def test_int64_edges() -> None:
         -(1 << 63),
         -1,
     ]
+
+
+@given(st.lists(st.tuples(st.integers(0, 1 << 40), st.integers(0, 1 << 40)), max_size=20))
+def test_ranges_are_packed_and_unpacked(steps: list[tuple[int, int]]) -> None:
+    """
+    Ranges of ascending positions come out as they went in, neighbours and position 1 among them.
+    """
+    ranges, last = [], 0
+    for between, following in steps:
+        ranges.append((last + between + 1, last + between + 1 + following))
+        last = ranges[-1][1]
+    numbers = list(pack(ranges))
+    assert min(numbers, default=0) >= 0
+    assert list(unpack(numbers)) == ranges
+
+
+def test_a_packed_range_that_is_cut_is_refused() -> None:
+    """
+    Half a range is no range, and nobody guesses the other half.
+    """
+    with pytest.raises(ValueError, match="shorter"):
+        list(unpack([4, 0, 7]))
 
 
 @pytest.mark.parametrize(

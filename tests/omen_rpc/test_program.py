@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import logging
 from collections.abc import Iterator
 
@@ -14,7 +15,7 @@ from omen_server.settings import PROGRAM, OmenSettings
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     """
-    Leave the process's logging as it was.
+    Leave the process's logging and its garbage collector as they were.
     """
     handlers, level = list(logging.root.handlers), logging.root.level
     logging.root.handlers.clear()
@@ -22,6 +23,7 @@ def restored() -> Iterator[None]:
     structlog.reset_defaults()
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
+    gc.unfreeze()
 
 
 def test_bad_flag_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,6 +63,19 @@ def test_end_is_zero() -> None:
     factory = loop_factory()
     assert start(PROGRAM, OmenSettings, run, ["--listen=127.0.0.1:7"]) == OK == 0
     assert seen == [("127.0.0.1:7", "uvloop" if factory else "asyncio.unix_events")]
+
+
+def test_collections_leave_out_what_was_imported() -> None:
+    """
+    A server runs with what was imported out of the collector's sight.
+    """
+    seen = []
+
+    async def run(_loaded: Loaded[ServerSettings]) -> None:
+        seen.append(gc.get_freeze_count() > len(gc.get_objects()))
+
+    assert start(PROGRAM, OmenSettings, run, []) == OK
+    assert seen == [True]
 
 
 def test_version_is_told_and_nothing_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,9 @@ import pytest
 from omen.v1 import server_info_service_pb2
 from omen.v1.server_info_service_pb2_grpc import ServerInfoServiceStub
 from omen.v1.signal_service_pb2 import GetSignalRequest, GetSignalResponse, StreamSignalsRequest, StreamSignalsResponse
-from omen_rpc.address import AddressRefused, parse_address
+from omen_rpc.address import AddressRefused
 from omen_rpc.metrics import SERVER_READY
-from omen_rpc.server import Server, calls_max, check_security, key_ring, limits, options
+from omen_rpc.server import Server, calls_max, key_ring, limits, options
 from omen_rpc.settings import Loaded, ServerSettings, SettingsRefused
 from tests.hosting import SIGNALS, Scripted, channel_to, hosted, refusal, stub_of, unary
 from tests.omen_rpc.conftest import Logged
@@ -145,45 +145,6 @@ async def test_call_that_never_ends_does_not_hold_the_server() -> None:
         server.stop()
         error = await refusal(asyncio.wait_for(call, 10))
     assert error.code in {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE}
-
-
-@pytest.mark.parametrize(
-    ("settings", "says"),
-    [
-        ({"listen": "0.0.0.0:1"}, r"0\.0\.0\.0:1 is not loopback.* Add --tls-cert FILE --tls-key FILE, or --insecure"),
-        ({"listen": ":1"}, "is not loopback"),
-        ({"listen": "[::]:1"}, "is not loopback"),
-        ({"env": "production"}, "production wants API keys. Add --api-keys-file FILE"),
-        ({"tls_cert": Path("c")}, "--tls-cert and --tls-key belong together"),
-        ({"tls_key": Path("k")}, "--tls-cert and --tls-key belong together"),
-        ({"tls_client_ca": Path("ca")}, "--tls-client-ca needs --tls-cert and --tls-key"),
-    ],
-)
-def test_careless_settings_are_refused_with_the_cure(settings: dict[str, Any], says: str) -> None:
-    """
-    What would serve strangers in plain text, or production without keys, is refused with the flag that mends it.
-    """
-    with pytest.raises(SettingsRefused, match=says):
-        server_of(**settings)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"listen": "[::1]:1"},
-        {"listen": "unix:/tmp/s"},
-        {"listen": "0.0.0.0:1", "insecure": True},
-        {"env": "production", "api_keys": "k"},
-        {"env": "production", "api_keys_file": Path("/dev/null")},
-    ],
-)
-def test_careful_settings_are_taken(settings: dict[str, Any]) -> None:
-    """
-    Loopback needs neither TLS nor a key; elsewhere --insecure is enough said.
-    """
-    chosen = told(**settings)
-    assert check_security(chosen, parse_address(chosen.listen)) is None
 
 
 @pytest.mark.parametrize("text", ["", " , ", "# later\n"])

@@ -5,9 +5,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from omen_console.settings import PROGRAM as CONSOLE
+from omen_console.settings import ConsoleSettings
 from omen_rpc.settings import (
     Loaded,
     Program,
+    ProgramSettings,
     ServerSettings,
     SettingsRefused,
     flag,
@@ -23,7 +26,12 @@ from riskcast_server.settings import PROGRAM as RISKCAST
 from riskcast_server.settings import RiskCastSettings
 
 SECRET = "sk-live-51Hx"
-SERVERS: list[tuple[Program, type[ServerSettings]]] = [(OMEN, OmenSettings), (RISKCAST, RiskCastSettings)]
+SERVERS: list[tuple[Program, type[ProgramSettings]]] = [
+    (OMEN, OmenSettings),
+    (RISKCAST, RiskCastSettings),
+    (CONSOLE, ConsoleSettings),
+]
+SPECIAL = {"retention_days": "3000", "base_path": "/x/"}
 FIELDS = [(program, model, name) for program, model in SERVERS for name in model.model_fields]
 
 
@@ -81,7 +89,7 @@ def test_empty_variable_is_unset() -> None:
 
 
 @pytest.mark.parametrize(("program", "model", "name"), FIELDS, ids=[f"{p.name}-{n}" for p, _, n in FIELDS])
-def test_every_setting_has_a_flag_and_a_variable(program: Program, model: type[ServerSettings], name: str) -> None:
+def test_every_setting_has_a_flag_and_a_variable(program: Program, model: type[ProgramSettings], name: str) -> None:
     """
     Every setting can be given by its variable, and by its flag unless it is a secret; --help tells both.
     """
@@ -108,13 +116,15 @@ def example(annotation: str) -> str:
 
 
 @pytest.mark.parametrize(("program", "model", "name"), FIELDS, ids=[f"{p.name}-{n}" for p, _, n in FIELDS])
-def test_every_flag_and_variable_sets_its_setting(program: Program, model: type[ServerSettings], name: str) -> None:
+def test_every_flag_and_variable_sets_its_setting(program: Program, model: type[ProgramSettings], name: str) -> None:
     """
     What the flag sets and what the variable sets are the same value of the same setting.
     """
     field = model.model_fields[name]
     least = next((each.ge for each in field.metadata if hasattr(each, "ge")), 0)
-    text = {"retention_days": "3000"}.get(name) or (str(least) if least > 7 else example(str(field.annotation)))
+    text = {"retention_days": "3000", "base_path": "/x/"}.get(name) or (
+        str(least) if least > 7 else example(str(field.annotation))
+    )
     by_variable = load(model, program, [], {f"{program.prefix}_{name.upper()}": text})
     assert by_variable.origins == {name: ("environment", f"{program.prefix}_{name.upper()}")}
     if has_flag(field):

@@ -12,8 +12,9 @@ from cryptography import x509
 
 from omen.v1.signal_service_pb2 import GetSignalResponse
 from omen_rpc.address import AddressRefused
+from omen_rpc.certificate import CertificateUnreadable
 from omen_rpc.server import Server
-from omen_rpc.tls import CertificateUnreadable, Reloading, ServerFiles
+from omen_rpc.tls import Reloading, ServerFiles
 from tests.certificates import Authority
 from tests.hosting import Scripted, channel_to, hosted, refusal, unary
 from tests.omen_rpc.conftest import Logged

@@ -33,7 +33,7 @@ def test_grows_from_the_fifth_failure_on() -> None:
     assert backpressure.delay_s == 60
 
 
-def test_success_resets() -> None:
+def test_backpressure_record_success_resets_failures() -> None:
     """
     One success, and it takes five failures again.
     """

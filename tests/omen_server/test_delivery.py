@@ -102,7 +102,7 @@ class Far:
 
 
 @pytest.mark.parametrize("code", RETRIED)
-async def test_passing_errors_are_retried(code: str) -> None:
+async def test_retry_config_used(code: str) -> None:
     """
     Five attempts with doubling pauses between them, then the signal stays in the ledger and the call has failed.
     """

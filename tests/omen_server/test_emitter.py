@@ -240,7 +240,7 @@ async def test_refused_key_is_not_our_callers(tmp_path: Path) -> None:
         assert rig.emitter.view().breaker.consecutive_failures == 1
 
 
-async def test_open_breaker_means_no_call(tmp_path: Path) -> None:
+async def test_ledger_only_when_circuit_open(tmp_path: Path) -> None:
     """
     While the breaker is open everything is LEDGER_ONLY at once, also behind taken places; half-open, one call is made.
     """

@@ -72,7 +72,11 @@ async def test_known_answer(server: WebServer, fetcher: Fetcher) -> None:
     assert headers["if-modified-since"] == "Sun, 16 Aug 2026 09:00:00 GMT"
 
 
-@pytest.mark.parametrize("body", [gzip.compress(b"b" * 1_000), gzip.compress(b"b" * 400) + gzip.compress(b"b" * 600)])
+@pytest.mark.parametrize(
+    "body",
+    [gzip.compress(b"b" * 1_000), gzip.compress(b"b" * 400) + gzip.compress(b"b" * 600)],
+    ids=["one member", "two members"],
+)
 async def test_gzip(server: WebServer, fetcher: Fetcher, body: bytes) -> None:
     """
     Gzip is unpacked up to the limit, also where it comes in several members.

@@ -37,14 +37,14 @@ def raw_event() -> RawSignalEvent:
     return raw
 
 
-def test_trace_id_golden() -> None:
+def test_generate_deterministic_trace_id_same() -> None:
     """
     The trace id of the seeds' vector is the one of the seeds.
     """
     assert identity.trace_id("evt-001", "sha256:abc123", "1.0.0") == "f7c763a8243638bb"
 
 
-def test_signal_id_golden() -> None:
+def test_signal_id_derived_from_trace_id() -> None:
     """
     A signal's id follows from its trace id.
     """
@@ -52,7 +52,7 @@ def test_signal_id_golden() -> None:
 
 
 @pytest.mark.parametrize("at", range(3))
-def test_trace_id_needs_all_three(at: int) -> None:
+def test_generate_deterministic_trace_id_different(at: int) -> None:
     """
     Another event, another hash and another ruleset each give another id.
     """
@@ -171,7 +171,7 @@ def test_every_hashed_message_counts(change: Change) -> None:
         ),
     ],
 )
-def test_no_other_field_counts(change: Change) -> None:
+def test_generate_deterministic_trace_id_no_timestamp(change: Change) -> None:
     """
     The same market seen at another time, or by another way, has the same hash.
     """

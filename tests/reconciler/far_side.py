@@ -16,6 +16,7 @@ from omen_rpc.errors import Reason, fault
 from omen_rpc.server import Server
 from omen_rpc.settings import Loaded
 from riskcast.v1 import ingest_service_pb2 as pb
+from riskcast.v1 import inventory_service_pb2 as inventory_pb
 from riskcast.v1.ingest_service_pb2_grpc import IngestServiceServicer
 from riskcast.v1.inventory_service_pb2_grpc import InventoryServiceServicer
 from riskcast_server.app import INGEST, INVENTORY, TRANSLATE
@@ -61,6 +62,21 @@ class Door(IngestServiceServicer):
         return pb.IngestBatchResponse(
             results=[refused if item.signal.signal_id in self.poison else next(answers) for item in request.items]
         )
+
+
+class Plain(Inventory):
+    """
+    An inventory that cannot pack ranges.
+    """
+
+    async def GetCoverage(
+        self, request: inventory_pb.GetCoverageRequest, context: object
+    ) -> inventory_pb.GetCoverageResponse:
+        """
+        Answer as if that had not been asked for.
+        """
+        request.packed = False
+        return await super().GetCoverage(request, context)
 
 
 class Silent(InventoryServiceServicer):
@@ -109,6 +125,7 @@ class FarSide:
         self.door.inner = Ingest(store.signals)
         self.server.host(INGEST, self.door)
         self.inventory = Inventory(store, self.door.inner.counts)
+        self.plain = Plain(store, self.door.inner.counts)
         self.server.host(INVENTORY, self.inventory)
 
     def ask_no_more(self) -> None:
@@ -116,6 +133,12 @@ class FarSide:
         Answer no question about what is stored until `answer_again`.
         """
         self.server.host(INVENTORY, Silent())
+
+    def pack_nothing(self) -> None:
+        """
+        Answer as one does who cannot pack ranges.
+        """
+        self.server.host(INVENTORY, self.plain)
 
     def answer_again(self) -> None:
         """

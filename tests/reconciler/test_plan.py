@@ -47,8 +47,21 @@ def state(**other: Any) -> pb.ReconcileState:
         (state(at=NOON - timedelta(days=7, seconds=1)), "scrub_due"),
         (state(ledger_record_count=3, processed_count=3), ""),
     ],
+    ids=[
+        "never",
+        "up_to_date",
+        "manifest_revision_ignored",
+        "highwater_increased",
+        "previous_partial",
+        "previous_failed",
+        "other_epoch",
+        "sealed_since",
+        "a week ago",
+        "scrub_due",
+        "counts_ignored",
+    ],
 )
-def test_why_a_partition_has_to_be_reconciled(before: pb.ReconcileState | None, reason: str) -> None:
+def test_needs_reconcile(before: pb.ReconcileState | None, reason: str) -> None:
     """
     By what was kept: never, more in the ledger, not completed, another ledger, sealed since, long ago. Nothing else
     counts, a new revision of the manifest neither.

@@ -10,6 +10,8 @@ from google.protobuf.json_format import MessageToDict
 
 from omen.v1.signal_pb2 import SignalEvent
 from omen_client import AlreadyExists, CallError, Connection, Duplicate, Ingested, InvalidRequest, RiskCastClient
+from omen_rpc.gate import Gate
+from omen_rpc.position import unpack
 from omen_rpc.status import from_rpc_error
 from riskcast.v1 import ingest_service_pb2 as pb
 from riskcast.v1.ingest_service_pb2_grpc import IngestServiceStub
@@ -25,6 +27,44 @@ async def ingest(connection: Connection, event: SignalEvent, **more: Any) -> pb.
         return await stub.Ingest(pb.IngestRequest(signal=event, **more))
     except grpc.aio.AioRpcError as error:
         return from_rpc_error(error)
+
+
+class Asked:
+    """
+    A call's context that counts how often it has made the metadata.
+    """
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self.times = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def invocation_metadata(self) -> Any:
+        """
+        Make it.
+        """
+        self.times += 1
+        return self._context.invocation_metadata()
+
+
+async def test_metadata_is_made_once_a_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The gate, the key ring and Ingest read what grpc makes anew at every question from one copy of it.
+    """
+    contexts: list[Asked] = []
+    answer = Gate._answer
+
+    async def counted(gate: Gate, endpoint: Any, context: Any, run: Any) -> Any:
+        asked: Any = Asked(context)
+        contexts.append(asked)
+        return await answer(gate, endpoint, asked, run)
+
+    monkeypatch.setattr(Gate, "_answer", counted)
+    async with riskcast(tmp_path / "riskcast.db") as server, RiskCastClient(str(server.address)) as client:
+        assert isinstance(await client.ingest_alone(signal()), Ingested)
+    assert [context.times for context in contexts] == [1]
 
 
 @pytest.mark.parametrize("callers", [20, 50])
@@ -144,9 +184,11 @@ async def test_the_same_content_at_another_position_is_no_conflict(tmp_path: Pat
         outcome = await client.ingest(moved, origin=reconcile)
         assert isinstance(outcome, Duplicate)
         assert not outcome.content_conflict
-        coverage = await client.coverage(DAY, 3)
-        assert [(each.first, each.last) for each in coverage.missing] == [(2, 2)]
+        coverage = await client.coverage(DAY, 9)
+        assert [(each.first, each.last) for each in coverage.missing] == [(2, 2), (4, 9)]
         assert coverage.count == 2
+        packed = await client.coverage(DAY, 9, packed=True)
+        assert (list(unpack(packed.missing_packed)), list(packed.missing)) == ([(2, 2), (4, 9)], [])
 
 
 async def test_whoever_is_not_omen_holds_no_position(tmp_path: Path) -> None:

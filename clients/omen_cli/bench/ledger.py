@@ -1,4 +1,3 @@
-import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -9,7 +8,7 @@ from omen_cli import exits
 from omen_cli.bench.appending import BATCH, CASES, GROUPED, measure
 from omen_cli.bench.figures import Figure, machine
 from omen_cli.options import Output
-from omen_cli.output import print_one, print_rows, say
+from omen_cli.output import print_one, print_rows
 from omen_cli.progress import Bar
 
 SYNC_MODE = "fdatasync of every group before anybody is answered"
@@ -45,14 +44,14 @@ async def ledger(
         text = f"there is no directory {dir}" if seconds > 0 else "--seconds is to be more than 0"
         raise exits.Stopped(exits.USAGE, "USAGE", text, "omen bench ledger --help tells what it takes.")
     figures: list[Figure] = []
-    with TemporaryDirectory(prefix="omen-bench-", dir=dir) as place, Bar("bench ledger") as bar:
-        try:
-            async for figure in measure(Path(place), seconds):
-                figures.append(figure)
-                bar.move(len(figures), CASES, "cases")
-        except asyncio.CancelledError:
-            say(f"Interrupted after {len(figures)} of {CASES} cases; what was written is removed. Run it again.")
-            raise
+    with (
+        exits.interruptible(lambda: (f"{len(figures)} of {CASES} cases are measured, and removed", "Run it again.")),
+        TemporaryDirectory(prefix="omen-bench-", dir=dir) as place,
+        Bar("bench ledger") as bar,
+    ):
+        async for figure in measure(Path(place), seconds):
+            figures.append(figure)
+            bar.move(len(figures), CASES, "cases")
     print_figures(output, figures, machine(dir))
     return exits.OK
 

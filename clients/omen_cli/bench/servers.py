@@ -9,17 +9,17 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from omen_cli import exits
-from omen_cli.child import Child, Plan
 from omen_cli.output import say
+from omen_cli.running.child import Child, Plan
 
 
-def riskcast(place: Path, store: str = "") -> Plan:
+def riskcast(place: Path, store: str = "", *more: str) -> Plan:
     """
     Return how to run a RiskCast that nobody else uses.
     """
     address = free_address()
     flags = (f"--listen={address}", "--metrics-port=0", f"--store={store or f'sqlite:///{place}/riskcast.db'}")
-    return Plan("RiskCast", "riskcast_server", address, (*flags, "--log-level=warning"), place / "riskcast.log")
+    return Plan("RiskCast", "riskcast_server", address, (*flags, "--log-level=warning", *more), place / "riskcast.log")
 
 
 def omen(place: Path, *more: str) -> Plan:
@@ -29,6 +29,17 @@ def omen(place: Path, *more: str) -> Plan:
     address = free_address()
     flags = (f"--listen={address}", "--metrics-port=0", f"--data-dir={place}", "--log-level=warning")
     return Plan("OMEN", "omen_server", address, (*flags, *more), place / "omen.log")
+
+
+def reconciler(place: Path, omen: str, riskcast: str, *more: str) -> Plan:
+    """
+    Return how to run a reconciler of these two that waits to be told: its own rounds leave a day alone that is open.
+    """
+    address = free_address()
+    flags = (f"--listen={address}", "--metrics-port=0", f"--omen={omen}", f"--riskcast={riskcast}")
+    waits = (f"--state=sqlite:///{place}/reconcile.db", "--interval=86400", "--no-include-open")
+    plain = (*flags, *waits, "--log-level=warning", *more)
+    return Plan("the reconciler", "reconciler", address, plain, place / "reconciler.log")
 
 
 @asynccontextmanager

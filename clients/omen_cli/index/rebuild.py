@@ -54,7 +54,10 @@ async def rebuild(*, data_dir: DataDir = Path(".omen"), index: Url = None, outpu
         root = find(data_dir)
         lock = WriterLock(Disk(), str(root))
         try:
-            done, engine = await _rebuild(root, index or f"sqlite:///{root.parent / 'index.db'}")
+            with exits.interruptible(
+                lambda: ("the index is not whole", "Run it again, or start the server: it does so.")
+            ):
+                done, engine = await _rebuild(root, index or f"sqlite:///{root.parent / 'index.db'}")
         finally:
             lock.release()
     print_one(output, {"engine": engine, "rows": done.rows, "offset": done.offset})

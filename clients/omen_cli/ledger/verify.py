@@ -11,6 +11,7 @@ from omen_cli.ledger.place import find as find_ledger
 from omen_cli.options import Output
 from omen_cli.output import Form, Row, print_one, say
 from omen_cli.progress import Bar
+from omen_cli.running.verified import note_verified
 from omen_server.ledger.audit import NOT_PROVEN, Fault, Progress, Verdict
 from omen_server.ledger.errors import PartitionDamaged, PartitionNotFound
 from omen_server.ledger.offline import OfflineLedger
@@ -26,8 +27,8 @@ def verify(
     """
     Derive everything about a ledger again from its bytes: exit 0 when all fits, 1 with the exact place of every fault.
 
-    Works offline and beside a running server, on a directory in any state, and changes nothing. What is in flight at
-    the end of a ledger that somebody writes is no fault.
+    Works offline and beside a running server, on a directory in any state, and changes nothing in it. What is in flight
+    at the end of a ledger that somebody writes is no fault. That all of it was verified is noted in its data directory.
 
     Example: omen ledger verify .omen
 
@@ -52,6 +53,9 @@ def verify(
             text = f"interrupted in {name}; {len(rows)} of {len(names)} partitions are done"
             raise exits.Stopped(130, "INTERRUPTED", text, remedy) from None
     intact = all(row["intact"] for row in rows)
+    if not partition and not begin:
+        records = sum(int(row["record_count"]) for row in rows)
+        note_verified(find_ledger(directory), intact=intact, partitions=len(rows), records=records)
     if output == "json":
         print_one("json", {"intact": intact, "partitions": rows, "not_proven": list(NOT_PROVEN)})
     elif output == "text":

@@ -6,8 +6,10 @@ from omen_cli import exits
 from omen_cli.options import Output, Servers
 from omen_cli.output import print_one, print_rows, say
 from omen_cli.plain import plain
+from omen_cli.progress import Bar
 from reconcile.v1 import reconcile_service_pb2 as pb
 
+ONCE_MORE = "Run it again: what was brought stays brought."
 COLUMNS = (
     "partition_date",
     "status",
@@ -56,16 +58,29 @@ async def run(
         request.since_days = since_days or 7
     rows: list[dict[str, Any]] = []
     summary = pb.RunReconcileResponse.Summary()
-    async with (servers or Servers()).reconcile_client() as reconciler:
-        async for frame in reconciler.run(request):
-            if isinstance(frame, pb.ReconcileResult):
-                rows.append(plain(frame))
-            elif isinstance(frame, pb.RunReconcileResponse.Summary):
-                summary = frame
+    with exits.interruptible(lambda: (f"{len(rows)} partitions are done", ONCE_MORE)), Bar("reconciling") as bar:
+        async with (servers or Servers()).reconcile_client() as reconciler:
+            async for frame in reconciler.run(request):
+                if isinstance(frame, pb.ReconcileResult):
+                    rows.append(plain(frame))
+                elif isinstance(frame, pb.RunReconcileResponse.Summary):
+                    summary = frame
+                else:
+                    moved(bar, frame)
     print_rows(output, rows, COLUMNS)
     if output == "text":
         say(f"{summary.replayed_count} replayed, {summary.remaining_count} still missing")
     return exits.PROBLEM if summary.partial or summary.failed else exits.OK
+
+
+def moved(bar: Bar, progress: pb.RunReconcileResponse.Progress) -> None:
+    """
+    Show how far a round is.
+    """
+    if progress.missing:
+        bar.move(progress.replayed, progress.missing, f"signals of {progress.partition}")
+    else:
+        bar.move(progress.partition_number, progress.partition_total, "partitions")
 
 
 async def status(

@@ -3,7 +3,10 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from omen.v1 import signal_service_pb2 as pb
+from omen_cli import exits
 from omen_cli.options import Output, Servers
+from omen_cli.progress import Bar
+from omen_cli.signals.example import EXAMPLE
 from omen_cli.signals.lines import STDIN, batches, items, ready_signal
 from omen_cli.signals.rows import print_outcomes
 
@@ -11,14 +14,7 @@ if TYPE_CHECKING:
     from omen_client import CallError
 
 BATCH_MAX = 100
-EXAMPLE = {
-    "signal_id": "OMEN-EXAMPLE0001",
-    "title": "Red Sea transit disruption",
-    "probability": 0.62,
-    "confidence_score": 0.85,
-    "confidence_level": "HIGH",
-    "category": "GEOPOLITICAL",
-}
+ONCE_MORE = "Run it again: what is in the ledger is not appended twice."
 
 
 async def emit(
@@ -42,7 +38,9 @@ async def emit(
     delivery = pb.DELIVERY_LEDGER if ledger_only else pb.DELIVERY_AWAIT
     source = iter([ready_signal(EXAMPLE)]) if example else items(file, ready_signal)
     found: list[pb.EmitResult | CallError] = []
-    async with (servers or Servers()).omen_client() as omen:
-        for batch in batches(source, BATCH_MAX):
-            found += await omen.emit_all(batch, delivery=delivery)
+    with exits.interruptible(lambda: (f"{len(found)} signals are answered", ONCE_MORE)), Bar("emitting") as bar:
+        async with (servers or Servers()).omen_client() as omen:
+            for batch in batches(source, BATCH_MAX):
+                found += await omen.emit_all(batch, delivery=delivery)
+                bar.move(len(found), 0, "signals")
     return print_outcomes(output, found, lambda at: f"signal {at + 1}")

@@ -2,6 +2,7 @@
 What a verb reads: a line of JSON for each thing, from a file or from stdin.
 """
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ import orjson
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from omen.v1.signal_pb2 import RawSignalEvent
+from omen.v1.signal_pb2 import RawSignalEvent, SignalEvent
 from omen.v1.signal_service_pb2 import EmitSignalItem
 from omen_cli import exits
 from omen_rpc.signal_codec import CodecError, decode_json
@@ -62,13 +63,24 @@ def lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     Yield the lines that are not empty, each at most 1 MiB, with their numbers.
     """
     number = 0
-    while line := file.readline(LINE_BYTES_MAX + 1):
+    while line := waited_for(file):
         number += 1
         if len(line) > LINE_BYTES_MAX:
             text = f"Line {number} is longer than {LINE_BYTES_MAX} bytes."
             raise exits.Stopped(exits.USAGE, "USAGE", text, "Give a line for each signal.")
         if line.strip():
             yield number, line
+
+
+def waited_for(file: BinaryIO) -> bytes:
+    """
+    Return the next line. Ctrl-C ends the wait for it at once, which asyncio's own handler would only note.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return file.readline(LINE_BYTES_MAX + 1)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def batches(found: Iterator[Item], count_max: int) -> Iterator[list[Item]]:
@@ -99,9 +111,9 @@ def raw_event(value: Any) -> RawSignalEvent:
         raise NotRead(str(error)) from None
 
 
-def ready_signal(value: Any) -> EmitSignalItem:
+def signal_event(value: Any) -> SignalEvent:
     """
-    Return the signal in a JSON object: a signal event as the ledger has it, or only the signal inside of one.
+    Return the signal event in a JSON object: one as the ledger has it, or only the signal inside of one.
     """
     if not isinstance(value, dict):
         raise NotRead("a signal is an object")
@@ -109,6 +121,15 @@ def ready_signal(value: Any) -> EmitSignalItem:
         event = decode_json(orjson.dumps(value if "signal" in value else {"signal": value}))
     except CodecError as error:
         raise NotRead(str(error)) from None
+    event.signal_id = event.signal_id or event.signal.signal_id
+    return event
+
+
+def ready_signal(value: Any) -> EmitSignalItem:
+    """
+    Return the signal in a JSON object, as EmitSignal takes it.
+    """
+    event = signal_event(value)
     item = EmitSignalItem(signal=event.signal, input_event_hash=event.input_event_hash)
     for name in ("observed_at", "emitted_at"):
         if event.HasField(name):

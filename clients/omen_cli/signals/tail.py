@@ -62,8 +62,8 @@ async def tail(
                 await follow(stream, printer, limit)
         except asyncio.CancelledError:
             printer.close()
-            say(f"Interrupted. Go on with: omen tail --after {stream.cursor}" if stream.cursor else "Interrupted.")
-            raise
+            remedy = f"omen tail --after {stream.cursor} goes on." if stream.cursor else "Nothing has come yet."
+            raise exits.Stopped(exits.INTERRUPTED, "INTERRUPTED", "interrupted", remedy) from None
     printer.close()
 
 

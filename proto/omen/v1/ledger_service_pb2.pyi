@@ -631,22 +631,26 @@ class GetFingerprintRequest(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     FROM_INDEX_FIELD_NUMBER: _builtins.int
     THROUGH_INDEX_FIELD_NUMBER: _builtins.int
+    LEDGER_EPOCH_FIELD_NUMBER: _builtins.int
     partition: _builtins.str
     """The partition's name."""
     from_index: _builtins.int
     """The first position; 0 counts as 1."""
     through_index: _builtins.int
     """The last position; 0 for the durable end."""
+    ledger_epoch: _builtins.str
+    """The epoch that the caller has been told: the answer does not repeat it."""
     def __init__(
         self,
         *,
         partition: _builtins.str = ...,
         from_index: _builtins.int = ...,
         through_index: _builtins.int = ...,
+        ledger_epoch: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_index", b"from_index", "partition", b"partition", "through_index", b"through_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_index", b"from_index", "ledger_epoch", b"ledger_epoch", "partition", b"partition", "through_index", b"through_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -673,7 +677,7 @@ class GetFingerprintResponse(_message.Message):
     fingerprint_lo: _builtins.int
     """The low half of the 128-bit XOR."""
     ledger_epoch: _builtins.str
-    """The ledger's epoch."""
+    """The ledger's epoch; empty when it is the one in the request."""
     @_builtins.property
     def gaps(self) -> _containers.RepeatedCompositeFieldContainer[_position_pb2.IndexRange]:
         """The gaps inside the range."""

@@ -486,6 +486,7 @@ class GetCoverageRequest(_message.Message):
     LEDGER_GAPS_FIELD_NUMBER: _builtins.int
     MAX_RANGES_FIELD_NUMBER: _builtins.int
     BYPASS_CACHE_FIELD_NUMBER: _builtins.int
+    PACKED_FIELD_NUMBER: _builtins.int
     partition: _builtins.str
     """The partition's name."""
     from_index: _builtins.int
@@ -498,6 +499,8 @@ class GetCoverageRequest(_message.Message):
     """The most ranges wanted; more than the maximum is taken as the maximum."""
     bypass_cache: _builtins.bool
     """Compute every block from its rows."""
+    packed: _builtins.bool
+    """Give what is missing as `missing_packed`."""
     @_builtins.property
     def ledger_gaps(self) -> _containers.RepeatedCompositeFieldContainer[_position_pb2.IndexRange]:
         """The ledger's own gaps, ascending: left out of the fingerprint and of what is missing."""
@@ -512,10 +515,11 @@ class GetCoverageRequest(_message.Message):
         ledger_gaps: _abc.Iterable[_position_pb2.IndexRange] | None = ...,
         max_ranges: _builtins.int = ...,
         bypass_cache: _builtins.bool = ...,
+        packed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bypass_cache", b"bypass_cache", "from_index", b"from_index", "ledger_epoch", b"ledger_epoch", "ledger_gaps", b"ledger_gaps", "max_ranges", b"max_ranges", "partition", b"partition", "through_index", b"through_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bypass_cache", b"bypass_cache", "from_index", b"from_index", "ledger_epoch", b"ledger_epoch", "ledger_gaps", b"ledger_gaps", "max_ranges", b"max_ranges", "packed", b"packed", "partition", b"partition", "through_index", b"through_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -537,6 +541,7 @@ class GetCoverageResponse(_message.Message):
     UNPOSITIONED_FIELD_NUMBER: _builtins.int
     STORE_EPOCH_FIELD_NUMBER: _builtins.int
     NEXT_INDEX_FIELD_NUMBER: _builtins.int
+    MISSING_PACKED_FIELD_NUMBER: _builtins.int
     through_index: _builtins.int
     """The position it goes to: the request's, or where the ranges ran out."""
     count: _builtins.int
@@ -555,11 +560,17 @@ class GetCoverageResponse(_message.Message):
     """Where to go on when the ranges ran out; 0 when the answer is whole."""
     @_builtins.property
     def missing(self) -> _containers.RepeatedCompositeFieldContainer[_position_pb2.IndexRange]:
-        """The positions that are not held."""
+        """The positions that are not held; empty when they were asked for packed."""
 
     @_builtins.property
     def recoverable(self) -> _containers.RepeatedCompositeFieldContainer[_position_pb2.IndexRange]:
         """Positions in the ledger's gaps that are held here."""
+
+    @_builtins.property
+    def missing_packed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The ranges of `missing` in two numbers each: how many positions lie between its first one and the last one of the
+        range before, or position 0, and how many follow its first one.
+        """
 
     def __init__(
         self,
@@ -574,10 +585,11 @@ class GetCoverageResponse(_message.Message):
         unpositioned: _builtins.int = ...,
         store_epoch: _builtins.str = ...,
         next_index: _builtins.int = ...,
+        missing_packed: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "fingerprint_hi", b"fingerprint_hi", "fingerprint_lo", b"fingerprint_lo", "max_index", b"max_index", "missing", b"missing", "next_index", b"next_index", "recoverable", b"recoverable", "store_epoch", b"store_epoch", "through_index", b"through_index", "unpositioned", b"unpositioned"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "fingerprint_hi", b"fingerprint_hi", "fingerprint_lo", b"fingerprint_lo", "max_index", b"max_index", "missing", b"missing", "missing_packed", b"missing_packed", "next_index", b"next_index", "recoverable", b"recoverable", "store_epoch", b"store_epoch", "through_index", b"through_index", "unpositioned", b"unpositioned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

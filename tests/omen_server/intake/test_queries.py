@@ -87,14 +87,45 @@ QUERIES: list[tuple[dict[str, Any], list[int]]] = [
 ]
 
 
-async def test_lists_by_every_filter(tmp_path: Path) -> None:
+async def check(tmp_path: Path, named: set[str]) -> None:
     """
-    Each filter leaves what it says, newest first, over however many pages; filters are joined by AND.
+    Hold every query above that names one of these fields.
     """
+    queries = [(fields, expected) for fields, expected in QUERIES if named & fields.keys() or not named | fields.keys()]
+    assert queries
     async with served(tmp_path) as at:
         await fill(at)
-        for fields, expected in QUERIES:
+        for fields, expected in queries:
             assert await listed(at, **fields) == expected, fields
+
+
+async def test_query_by_time_range(tmp_path: Path) -> None:
+    """
+    A range of emission leaves what was emitted within it, its ends included, newest first.
+    """
+    await check(tmp_path, {"emitted_from", "emitted_through"})
+
+
+async def test_query_by_trace_ids(tmp_path: Path) -> None:
+    """
+    Trace ids leave their signals; one that nothing has is no error.
+    """
+    await check(tmp_path, {"trace_ids"})
+
+
+async def test_query_by_category(tmp_path: Path) -> None:
+    """
+    Any of the categories will do, and other filters are joined to them by AND.
+    """
+    await check(tmp_path, {"categories"})
+
+
+async def test_query_by_everything_else(tmp_path: Path) -> None:
+    """
+    Partition, text, hash and source each leave what they say, over however many pages.
+    """
+    await check(tmp_path, {"partition", "text", "input_event_hash", "source_event_id", "page_size"})
+    await check(tmp_path / "all", set())
 
 
 async def test_who_emits_finds(tmp_path: Path) -> None:

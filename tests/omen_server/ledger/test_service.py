@@ -257,7 +257,8 @@ def fingerprint_of(events: list[Any]) -> tuple[int, int]:
 @pytest.mark.parametrize(("first", "through"), [(0, 0), (1, 1), (1, 2100), (1000, 1030), (1025, 2048), (2100, 2100)])
 async def test_fingerprints_are_what_the_other_side_computes(place: Path, first: int, through: int) -> None:
     """
-    The fingerprint of any range is the XOR of the position hashes of the records that a reader gets.
+    The fingerprint of any range is the XOR of the position hashes of the records that a reader gets. The epoch is told
+    to whoever does not name it.
     """
     async with served(place) as at:
         await at.ledger.append(entries(range(2100)))
@@ -266,6 +267,9 @@ async def test_fingerprints_are_what_the_other_side_computes(place: Path, first:
         wanted = events[max(first, 1) - 1 : through or 2100]
         assert (reply.fingerprint_hi, reply.fingerprint_lo) == fingerprint_of(wanted)
         assert (reply.count, reply.through_index) == (len(wanted), through or 2100)
+        epoch = at.ledger.identity.ledger_epoch
+        told = [await at.client.fingerprint(DAY, first, through, ledger_epoch=each) for each in ("another", epoch)]
+        assert [reply.ledger_epoch, *(each.ledger_epoch for each in told)] == [epoch, epoch, ""]
 
 
 async def test_blocks_fold_to_the_fingerprint(place: Path) -> None:

@@ -1,0 +1,108 @@
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omen_cli import exits
+from reconcile.v1 import reconcile_service_pb2 as pb
+from reconcile.v1.reconcile_service_pb2_grpc import ReconcileServiceServicer
+from tests.clients.terminal import Terminal
+from tests.hosting import hosted
+
+# Holds every verification up behind its first step, so that an interrupt is certain to find it at work.
+SLOW = """
+import sys, time
+from omen_cli.app import run
+from omen_server.ledger.offline import OfflineLedger
+verify = OfflineLedger.verify
+def slow(self, name):
+    for step in verify(self, name):
+        yield step
+        time.sleep(60)
+OfflineLedger.verify = slow
+sys.exit(run(["ledger", "verify", {ledger!r}]))
+"""
+
+
+def ended(terminal: Terminal, bar: str, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
+    """
+    Wait for a bar, interrupt the work, and return the exit code and what was said after the bar was wiped.
+    """
+    terminal.until(lambda: bar in terminal.shown)
+    done = terminal.interrupt(number)
+    assert "Traceback" not in done.err
+    return done.code, done.err.rpartition("\x1b[K")[2]
+
+
+def test_a_verification_shows_how_far_it_is(ledger: Path) -> None:
+    """
+    A bar on the terminal; Ctrl-C wipes it and names the partition to go on from.
+    """
+    with Terminal(script=SLOW.format(ledger=str(ledger))) as terminal:
+        code, said = ended(terminal, "verifying 2026-01-28  [")
+    assert (code, "--from 2026-01-28 goes on" in said) == (exits.INTERRUPTED, True)
+
+
+def test_what_is_typed_can_be_interrupted(servers: dict[str, str]) -> None:
+    """
+    One Ctrl-C ends a verb that waits for the next line from the terminal, and says what is done and how to go on.
+    """
+    with Terminal("emit", **servers) as terminal:
+        terminal.enter(f'{{"signal_id": "OMEN-TYPED{n:06d}", "title": "Suez", "probability": 0.5}}' for n in range(101))
+        terminal.until(lambda: "emitting  100 signals" in terminal.shown)
+        done = terminal.interrupt()
+    assert done.code == exits.INTERRUPTED
+    assert "interrupted: 100 signals are answered" in done.err
+    assert "Run it again" in done.err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, exits.INTERRUPTED), (signal.SIGTERM, 143)])
+def test_an_interrupted_benchmark_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """
+    Its servers are stopped and its files removed, also at SIGTERM.
+    """
+    with Terminal("bench", "ingest", "--seconds", "9", "--dir", str(tmp_path)) as terminal:
+        ending = ended(terminal, "bench ingest  [", number)
+    assert ending[0] == code
+    assert list(tmp_path.iterdir()) == []
+    assert [each for each in Path("/proc").glob("[0-9]*") if str(tmp_path) in command_of(each)] == []
+
+
+def command_of(process: Path) -> str:
+    """
+    Return a process's command line; empty when it has ended.
+    """
+    try:
+        return (process / "cmdline").read_text()
+    except OSError:
+        return ""
+
+
+class Slow(ReconcileServiceServicer):
+    """
+    A reconciler that replays for ever.
+    """
+
+    async def RunReconcile(
+        self, _request: pb.RunReconcileRequest, _context: Any
+    ) -> AsyncIterator[pb.RunReconcileResponse]:
+        """
+        Tell of progress, and never end.
+        """
+        progress = pb.RunReconcileResponse.Progress(partition="2026-01-28", replayed=30, missing=120)
+        yield pb.RunReconcileResponse(progress=progress)
+        await asyncio.Event().wait()
+
+
+async def test_a_round_shows_how_far_it_is() -> None:
+    """
+    The bar counts what is replayed of what is missing; Ctrl-C says that what was brought stays brought.
+    """
+    service = pb.DESCRIPTOR.services_by_name["ReconcileService"]
+    async with hosted(Slow(), service=service) as server:
+        with Terminal("reconcile", "run", RECONCILER_ADDRESS=str(server.address)) as terminal:
+            code, said = await asyncio.to_thread(ended, terminal, "25%  30 signals of 2026-01-28")
+    assert (code, "what was brought stays brought" in said) == (exits.INTERRUPTED, True)
