@@ -192,7 +192,7 @@ def test_a_key_file_may_be_a_line_of_the_servers_list(tmp_path: Any) -> None:
 
 async def test_a_message_that_is_too_large_is_told_as_such() -> None:
     """
-    gRPC refuses it by itself, without a reason; the caller is told the reason, both sizes and what to do, and once.
+    GRPC refuses it by itself, without a reason; the caller is told the reason, both sizes and what to do, and once.
     """
     servicer = Flaky()
     async with hosted(servicer) as server, Connection(str(server.address)) as connection:
