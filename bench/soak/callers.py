@@ -11,6 +11,7 @@ from omen.v1.signal_service_pb2 import EmitSignalItem
 from omen_client import CallError, NotAllowed, OmenClient, Streamed
 
 BATCH = 20
+FILL_BATCH = 400
 STAY_S = (0.5, 6.0)
 PAUSE_S = 0.2
 AGAIN_EVERY = 5  # One batch of so many is brought twice.
@@ -27,16 +28,27 @@ class Bringer:
         self.failures = 0
         self.repeated = 0
         self.wrong: list[str] = []
+        self._batches = 0
         self._number = number
         self._address = address
         self._keys = keys
         self._every_s = BATCH / rate
 
+    async def fill(self, count: int) -> None:
+        """
+        Bring so many as fast as they are taken, before anything else.
+        """
+        async with OmenClient(self._address, api_key=self._keys.current, timeout_s=60.0) as client:
+            while self._batches * BATCH < count:
+                first = self._batches * BATCH
+                if await self._brought(client, range(first, first + FILL_BATCH)):
+                    self._batches += FILL_BATCH // BATCH
+
     async def run(self, stopping: asyncio.Event) -> None:
         """
         Bring until told to stop, and what has been begun to its end.
         """
-        loop, batches = asyncio.get_running_loop(), 0
+        loop, batches = asyncio.get_running_loop(), self._batches
         due_s = loop.time()
         while not stopping.is_set():
             key = self._keys.current

@@ -26,7 +26,7 @@ async def test_the_short_form(tmp_path: Path) -> None:
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "bench.soak", "--minutes", "0.25", "--rate", "100", "--subscribers", "8", "--json"),
+        *("-m", "bench.soak", "--minutes", "0.25", "--rate", "100", "--subscribers", "8", "--fill", "2000", "--json"),
         f"--dir={tmp_path}",
         cwd=ROOT,
         env=tree_environment(),
