@@ -195,13 +195,20 @@ def fault(
     return CLASSES.get(rule.code, CallError)(
         rule.name,
         rule.code,
-        clip(f"{text or rule.summary} {rule.remedy}", MESSAGE_BYTES_MAX),
+        clip(f"{sentence(text or rule.summary)} {rule.remedy}", MESSAGE_BYTES_MAX),
         metadata=values,
         violations=[Violation(clip(each.field), clip(each.description)) for each in violations[:VIOLATIONS_MAX]],
         retry_after_s=retry_after_s,
         details=details,
         trailers=trailers,
     )
+
+
+def sentence(text: str) -> str:
+    """
+    Return *text* with an end: an operating system's words have none.
+    """
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def invalid_fields(violations: Sequence[Violation]) -> CallError:

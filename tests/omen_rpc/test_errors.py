@@ -152,3 +152,13 @@ def test_unknown_reason_is_judged_by_its_code() -> None:
         grpc.StatusCode.CANCELLED,
     }
     assert CallError("FROM_THE_FUTURE", grpc.StatusCode.INTERNAL, "…").rule is None
+
+
+@pytest.mark.parametrize(
+    ("text", "begins"), [("No space left", "No space left. "), ("The disk is full.", "The disk is full. ")]
+)
+def test_what_happened_and_what_to_do_are_two_sentences(text: str, begins: str) -> None:
+    """
+    Words without an end get one before the remedy begins.
+    """
+    assert fault(Reason.ERROR_REASON_STORAGE_EXHAUSTED, text).message.startswith(f"{begins}Free space")
