@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
+# Half of the suite's time is waiting for processes; two runs beside each other use it.
+WORKERS ?= 2
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -40,7 +42,7 @@ $(NODE)/dist/.built: $(NODE)/node_modules/.installed $(wildcard $(NODE)/src/* $(
 	@touch $@
 
 test: .venv/.installed node ## Run the whole suite.
-	@python -m pytest -m 'not prove' $(ARGS)
+	@python -m pytest -m 'not prove' -n $(WORKERS) $(ARGS)
 
 prove: .venv/.installed ## Run the long forms of the campaigns as well.
 	@python -m pytest -m prove --timeout 7200 $(ARGS)
