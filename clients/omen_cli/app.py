@@ -180,7 +180,7 @@ def run(arguments: Sequence[str]) -> int:
     arguments, form = spelt(arguments), wanted_form(arguments)
     try:
         app = application(arguments)
-        return finish(app(list(arguments), exit_on_error=False, print_error=False))
+        code = finish(app(list(arguments), exit_on_error=False, print_error=False))
     except KeyboardInterrupt:
         print_error(form, "INTERRUPTED", "interrupted", remedy="The same command starts over.")
         return exits.INTERRUPTED
@@ -191,6 +191,8 @@ def run(arguments: Sequence[str]) -> int:
         code = failed(form, error)
         # Who asks checks knows four codes, and 2 means that something is broken.
         return exits.UNKNOWN if list(arguments[:1]) == ["check"] else code
+    else:
+        return exits.UNKNOWN if arguments == ["check"] else code  # A monitor that checks nothing is not OK.
 
 
 def finish(result: Any) -> int:

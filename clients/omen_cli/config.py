@@ -70,6 +70,7 @@ async def ask(module: str, arguments: list[str]) -> tuple[list[dict[str, Any]], 
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",
         "-m",
         module,
         CHECK,

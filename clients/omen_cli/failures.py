@@ -34,6 +34,13 @@ def failed(form: str, error: Exception) -> int:
         case ConnectionRefused():
             code = exits.USAGE
             print_error(form, "USAGE", str(error), remedy="Give a file that can be read.")
+        case UnicodeEncodeError():  # What is printed is never refused, so this is what was given.
+            code = exits.USAGE
+            print_error(form, "USAGE", f"{error.object!r} is no UTF-8", remedy="Give text as UTF-8.")
+        case OSError() if error.errno is not None:
+            code = exits.PROBLEM
+            at = f"{error.filename}: " if error.filename is not None else ""
+            print_error(form, "SYSTEM_REFUSED", f"{at}{error.strerror or error}", remedy="Make room, or allow it.")
         case _:
             code = exits.BUG
             print_error(
@@ -72,6 +79,6 @@ def remedy(error: CallError) -> str:
             return "Give it more time with --timeout-s; omen health tells how the servers are."
         case NotAllowed():
             return f"Give --api-key-file a file with a key that may do this; omen explain {error.reason} tells more."
-        case CallError(reason="") if exits.of(error.code) == exits.USAGE:
+        case CallError(reason="" | "METHOD_UNKNOWN") if exits.of(error.code) == exits.USAGE:
             return "Is that the right server, and of this version? omen health lists the services it has."
     return f"omen explain {error.reason}" if error.rule is not None else ""

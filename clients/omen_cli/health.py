@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2
 from omen_cli import exits
 from omen_cli.certificate import WARN_DAYS, days_left
 from omen_cli.options import Output, Servers
-from omen_cli.output import print_rows
+from omen_cli.output import print_rows, say
 from omen_rpc.errors import CallError
 from omen_rpc.health import HealthListResponse
 
@@ -33,6 +33,9 @@ async def health(
     await asyncio.gather(*(warn(at, name) for name in asked))
     rows = [row for answer in answers for row in answer]
     print_rows(output, rows, ["server", "address", "service", "status"])
+    for row in rows:
+        if output == "text" and "message" in row:
+            say(f"omen: {row['message']}\n  → omen up starts it, or name another with --{row['server']}.")
     statuses = {row["status"] for row in rows}
     if UNREACHABLE in statuses:
         return exits.UNREACHABLE

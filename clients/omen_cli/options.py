@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from omen_cli import exits
 from omen_cli.contexts import PLACE, ContextsFile, read
 from omen_cli.output import Form
 from omen_client.omen import OmenClient
@@ -20,6 +21,7 @@ OMEN = "127.0.0.1:50051"
 RISKCAST = "127.0.0.1:50052"
 RECONCILER = "127.0.0.1:50053"
 TIMEOUT_S = 10.0
+TIMEOUT_S_MAX = 86_400.0
 CLIENTS: dict[str, type[ServerClient]] = {"omen": OmenClient, "riskcast": RiskCastClient, "reconciler": ReconcileClient}
 
 Output = Annotated[Form, Parameter(name=["--output", "-o"], help="text, json or jsonl.")]
@@ -68,6 +70,9 @@ class Servers:
             "tls_client_key": path_of(chosen.tls_client_key),
             "timeout_s": chosen.timeout_s or TIMEOUT_S,
         }
+        if not 0 <= self.timeout_s < TIMEOUT_S_MAX:
+            text = f"--timeout-s {self.timeout_s:g} is no time that a call may take"
+            raise exits.Stopped(exits.USAGE, "USAGE", text, "Give seconds, up to a day.")
         for name, value in own.items():
             if not getattr(self, name):
                 object.__setattr__(self, name, value)
@@ -97,11 +102,13 @@ class Servers:
         """
         return OmenClient(self.omen, api_key=self.key(), tls=self.files(), timeout_s=self.timeout_s)
 
-    def riskcast_client(self) -> RiskCastClient:
+    def riskcast_client(self, *, attempts_max: int = 5) -> RiskCastClient:
         """
         Return a client of RiskCast.
         """
-        return RiskCastClient(self.riskcast, api_key=self.key(), tls=self.files(), timeout_s=self.timeout_s)
+        return RiskCastClient(
+            self.riskcast, api_key=self.key(), tls=self.files(), timeout_s=self.timeout_s, attempts_max=attempts_max
+        )
 
     def reconcile_client(self) -> ReconcileClient:
         """

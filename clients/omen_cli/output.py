@@ -51,7 +51,7 @@ def print_error(form: str, reason: str, text: str, *, remedy: str = "", **more: 
     Tell on stderr what went wrong and what to do; as one line of JSON for whoever asked for JSON.
     """
     if form == "text":
-        print(f"omen: {text}", file=sys.stderr)
+        print(f"omen: {harmless(text)}", file=sys.stderr)
         for violation in more.get("violations", ()):
             print(f"  {violation['field']}: {violation['description']}", file=sys.stderr)
         if remedy:
@@ -63,11 +63,18 @@ def print_error(form: str, reason: str, text: str, *, remedy: str = "", **more: 
     print(json.dumps({"error": told}, ensure_ascii=False), file=sys.stderr)
 
 
+def harmless(text: str) -> str:
+    """
+    Return *text* with what a terminal would obey, such as escape sequences in what a stranger sent, spelt out.
+    """
+    return "".join(each if each.isprintable() or each in " \n" else ascii(each)[1:-1] for each in text)
+
+
 def say(text: str) -> None:
     """
     Tell the user something that is not data.
     """
-    print(text, file=sys.stderr)
+    print(harmless(text), file=sys.stderr)
 
 
 def wanted_form(arguments: Sequence[str]) -> str:
@@ -94,4 +101,4 @@ def shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
         return ", ".join(shown(each) for each in value)
-    return str(value)
+    return harmless(str(value))

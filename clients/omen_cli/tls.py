@@ -50,7 +50,7 @@ def init(
         ca = create_ca(directory, utc_now(), ca_days)
         made = pair(ca, hosts, days)
     except OSError as error:
-        raise unusable(directory, error) from None
+        raise unusable(directory, error, "Give a directory that can be written.") from None
     print_rows(output, [row(each.cert_file, each.certificate) for each in (ca, *made)], COLUMNS)
     return exits.OK
 
@@ -76,7 +76,8 @@ def renew(
             check_host(host)
         made = pair(ca, hosts, days)
     except (OSError, ValueError, TypeError) as error:
-        raise unusable(directory, error) from None
+        missing = isinstance(error, FileNotFoundError)
+        raise unusable(directory, error, f"omen tls init {directory} makes a CA." if missing else "") from None
     print_rows(output, [row(each.cert_file, each.certificate) for each in made], COLUMNS)
     return exits.OK
 
@@ -113,12 +114,11 @@ def check_host(host: str) -> None:
         ) from None
 
 
-def unusable(directory: Path, error: Exception) -> exits.Stopped:
+def unusable(directory: Path, error: Exception, remedy: str) -> exits.Stopped:
     """
     Make the error for a directory that cannot be written, or holds no CA.
     """
     text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else f"{directory}: {error}"
-    remedy = f"omen tls init {directory} makes a CA." if isinstance(error, FileNotFoundError) else ""
     return exits.Stopped(exits.PROBLEM, "TLS_FILES_UNUSABLE", text, remedy=remedy)
 
 

@@ -2,7 +2,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from omen_cli import exits
 from omen_cli.options import Output
 from omen_cli.output import Form, say
+from omen_cli.running.abandoned import EPHEMERAL, end_abandoned
 from omen_cli.running.banner import facts, print_banner
 from omen_cli.running.control import controlled
 from omen_cli.running.detached import detached
@@ -54,6 +55,9 @@ async def up(
         more += [f"{flag}={value}" for flag, value in flags.items() if value is not None]
         more += [f"--reconcile={reconcile}", f"--reconcile-every={reconcile_every:g}"]
         return await detached(None if ephemeral else data_dir or DATA_DIR, more, output, wait=wait)
+    if ephemeral:
+        for name in await end_abandoned(Path(gettempdir())):
+            say(f"an ephemeral omen up was killed and left {name} behind; ended it and removed its data")
     with place_of(data_dir, ephemeral=ephemeral) as place:
         ports = chosen(port, metrics_port, console_port)
         every_s = 0.0 if reconcile == "manual" else reconcile_every
@@ -85,7 +89,7 @@ def place_of(data_dir: Path | None, *, ephemeral: bool) -> Iterator[Path]:
     if not ephemeral:
         yield data_dir or DATA_DIR
         return
-    with TemporaryDirectory(prefix="omen-", ignore_cleanup_errors=True) as place:
+    with TemporaryDirectory(prefix=EPHEMERAL, ignore_cleanup_errors=True) as place:
         yield Path(place)
 
 
@@ -112,7 +116,7 @@ async def run(wishes: Wishes, form: Form, *, ephemeral: bool) -> int:
                     await unless(signals.told, servers.kept())
             say("stopping; once more kills the servers")
             await servers.stop()
-    say("stopped; the data are gone" if ephemeral else "stopped; the data is kept")
+    say("stopped; the data is gone" if ephemeral else "stopped; the data is kept")
     return 130 if killed else exits.OK
 
 

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from omen_cli import exits
+from omen_cli.output import harmless
 from omen_rpc.contract import catalogue
 from tests.clients.command import OMEN, omen
 from tests.processes import running, tree_environment
@@ -121,6 +122,7 @@ async def test_health_tells_each_service_and_its_exit_codes(tmp_path: Path) -> N
     gone = await asyncio.to_thread(omen, "health", "omen", OMEN_ADDRESS=server.address)
     assert gone.code == exits.UNREACHABLE
     assert "UNREACHABLE" in gone.out
+    assert f"OMEN at {server.address} cannot be reached: Connection refused." in gone.err
 
 
 def test_every_status_code_has_an_exit_code() -> None:
@@ -162,3 +164,42 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
     )
     assert done.stdout.startswith("REASON")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "told"),
+    [
+        (r"signals --text $'\xff'", exits.USAGE, "is no UTF-8"),
+        ("signals --timeout-s -1", exits.USAGE, "--timeout-s -1 is no time that a call may take"),
+        ("emit <&-", exits.USAGE, "stdin is closed"),
+        ("version >/dev/full", exits.PROBLEM, "No space left on device"),
+        ("tls init /dev/null/x", exits.PROBLEM, "Give a directory that can be written."),
+        ("check >/dev/null", exits.UNKNOWN, ""),
+        ("health nobody 2>&-", exits.USAGE, ""),
+        (r"signal '$'\e[31m'' -o nothing", exits.USAGE, "Invalid"),
+    ],
+)
+def test_a_shell_that_is_odd_gets_a_sentence(line: str, code: int, told: str) -> None:
+    """
+    Arguments that are no text, closed or full streams, times below zero: an exit code and words, and no bug of ours.
+    """
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{OMEN} {line}"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=tree_environment(),
+    )
+    assert (done.returncode, done.stdout) == (code, ""), done
+    assert told in done.stderr
+    assert "bug" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 2
+
+
+def test_a_terminal_obeys_nobody_but_us() -> None:
+    """
+    Escape sequences in what is told are spelt out; letters of any language and line breaks stay.
+    """
+    assert harmless("a\x1b[31m\x07\u202e 東京 é\nb") == r"a\x1b[31m\x07\u202e 東京 é" + "\nb"

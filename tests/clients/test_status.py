@@ -171,7 +171,10 @@ def test_a_check_of_nobody_is_critical(kind: str) -> None:
     assert line.out.startswith(f"OMEN {kind.upper()} CRITICAL: ")
 
 
-@pytest.mark.parametrize("wrong", [("e2e", "--nope"), ("nothing",), ("e2e", "--warn-ms", "2", "--crit-ms", "1")])
+@pytest.mark.parametrize(
+    "wrong",
+    [("e2e", "--nope"), ("nothing",), ("server", "--warn-days", "1"), ("e2e", "--warn-ms", "2", "--crit-ms", "1")],
+)
 def test_a_check_that_makes_no_sense_is_unknown(wrong: tuple[str, ...]) -> None:
     """
     A usage error exits with 3: to a monitor 2 would say that something is broken.

@@ -181,6 +181,9 @@ def test_with_reconciling_left_to_the_user_nothing_is_brought_before_told(up: Up
         assert "serves again" in up.told()
     round_ = inside("reconcile", "run", "--all", "--include-open", "-o", "jsonl", **where)
     assert sum(json.loads(each).get("replayed_count", 0) for each in round_.out.splitlines()) == 1, round_
+    told = json.loads(inside("signal", "OMEN-UPMANUAL01", "-o", "json", **where).out)
+    assert (told["status"], told["at_riskcast"]) == ("LEDGER_ONLY", "stored, by RECONCILE")
+    assert told["riskcast_ack_id"].startswith("riskcast-ack-")
 
 
 def test_a_server_that_dies_by_itself_is_started_again(up: Up, place: Path) -> None:
@@ -363,7 +366,7 @@ def test_a_default_port_in_use_moves_on_and_a_given_one_is_refused() -> None:
         found = [*ports.row(2, None, port, "--port"), *ports.row(2, None, port, "--metrics-port")]
         assert port not in found
         assert len(set(found)) == 4
-        with pytest.raises(exits.Stopped, match=rf"{HOST}:{port} is in use.*--port {port}"):
+        with pytest.raises(exits.Stopped, match=rf"{HOST}:{port} is in use.*another with --port"):
             chosen(port=port, metrics_port=0)
     with pytest.raises(exits.Stopped, match="no port"):
         chosen(port=65535)

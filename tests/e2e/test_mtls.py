@@ -103,10 +103,19 @@ async def health(servers: dict[str, ServerProcess], tls: Path, place: Path) -> t
     """
     Ask all three with the command, over mTLS; return the exit code, the statuses, and what it said beside.
     """
-    line = [f"--{name}={server.address}" for name, server in servers.items()]
-    files = (f"--tls-ca={tls}/ca.pem", f"--tls-client-cert={tls}/client.pem", f"--tls-client-key={tls}/client.key")
-    code, out, err = await command("health", *servers, *line, *files, f"--api-key-file={place}/own", "-o", "json")
+    code, out, err = await command(
+        "health", *servers, *to_all(servers, tls), f"--api-key-file={place}/own", "-o", "json"
+    )
     return code, sorted({row["status"] for row in json.loads(out)}), err
+
+
+def to_all(servers: dict[str, ServerProcess], tls: Path) -> list[str]:
+    """
+    Return the flags that lead the command to servers, over mTLS.
+    """
+    line = [f"--{name}={server.address}" for name, server in servers.items()]
+    files = [f"--tls-ca={tls}/ca.pem", f"--tls-client-cert={tls}/client.pem", f"--tls-client-key={tls}/client.key"]
+    return line + files
 
 
 @pytest.mark.timeout(120)
@@ -152,6 +161,8 @@ async def test_certificates_and_keys_are_rotated_under_load(tmp_path: Path) -> N
         servers = {"omen": near, "riskcast": far, "reconciler": reconciler}
         code, statuses, said = await health(servers, tls, tmp_path)
         assert (code, statuses, said.count("runs out in 5.0 days")) == (0, ["SERVING"], 3), said
+        code, out, _ = await command("check", "server", "--warn-ms=1e6", "--crit-ms=1e6", *to_all(servers, tls))
+        assert (code, out.count("runs out in 5.0 days")) == (1, 3), out
         assert (await near.line("certificate_expires", kind="client"))["days"] == 5.0
         async with emitting(client, load):
             await more(load)

@@ -38,7 +38,14 @@ async def produced(address: str, seconds: float, run: str) -> Produced:
     Run a producer for so long. *run* makes its signals others than those of another run.
     """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "omen_cli.bench.producing", address, str(seconds), run, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-P",
+        "-m",
+        "omen_cli.bench.producing",
+        address,
+        str(seconds),
+        run,
+        stdout=asyncio.subprocess.PIPE,
     )
     try:
         async with asyncio.timeout(seconds + SLACK_S):

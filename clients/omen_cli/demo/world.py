@@ -137,7 +137,7 @@ class World:
         """
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "reconciler", "run", "--log-level=warning", "--metrics-port=0"),
+            *("-P", "-m", "reconciler", "run", "--log-level=warning", "--metrics-port=0"),
             *(f"--omen={self.omen_address}", f"--riskcast={self.riskcast_address}"),
             f"--state=sqlite:///{self.place}/reconcile.db",
             *flags,

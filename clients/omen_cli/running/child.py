@@ -208,6 +208,7 @@ class Child:
             with self.plan.log.open("ab") as log:
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable,
+                    "-P",  # Not what happens to lie in the current directory, under the same name.
                     "-m",
                     self.plan.module,
                     *self.plan.arguments,

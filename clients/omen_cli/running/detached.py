@@ -29,6 +29,7 @@ async def detached(data_dir: Path | None, flags: Sequence[str], form: Form, *, w
     with log.open("ab") as talk:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",
             "-m",
             "omen_cli",
             "up",

@@ -32,9 +32,9 @@ class Ports:
             raise exits.Stopped(exits.USAGE, "USAGE", text, f"Give one from 1 to {65536 - count}, or 0.")
         for port in range(given, given + count):
             try:
-                check_free(Address(HOST, port))
+                check_free(Address(HOST, port), flag)
             except AddressRefused as error:
-                text = f"{error} ({flag} {given})"
+                text = str(error)
                 remedy = f"Leave {flag} out, and a free one is taken."
                 raise exits.Stopped(exits.USAGE, "PORT_IN_USE", text, remedy) from None
             self._taken.add(port)

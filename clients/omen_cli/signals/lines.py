@@ -49,6 +49,8 @@ def opened(place: str, stack: ExitStack) -> BinaryIO:
     Open a file, or stdin for a hyphen.
     """
     if place == STDIN:
+        if sys.stdin is None:
+            raise exits.Stopped(exits.USAGE, "USAGE", "stdin is closed", "Give a file, or something on stdin.")
         return sys.stdin.buffer
     try:
         return stack.enter_context(Path(place).open("rb"))

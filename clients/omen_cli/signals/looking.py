@@ -11,7 +11,9 @@ from omen_cli.options import Output, Servers
 from omen_cli.output import print_one, print_rows
 from omen_cli.plain import plain, short_name
 from omen_cli.signals.rows import SIGNAL_COLUMNS, event_line, event_row
+from omen_rpc.errors import CallError, NotFound
 
+LEDGER_ONLY = "LEDGER_ONLY"
 SignalId = Annotated[str, Parameter(help="The signal's id, OMEN-….")]
 
 
@@ -52,13 +54,16 @@ async def signal(signal_id: SignalId, *, servers: Servers | None = None, output:
 
     Example: omen signal OMEN-EXAMPLE0001
     """
-    async with (servers or Servers()).omen_client() as omen:
+    at = servers or Servers()
+    async with at.omen_client() as omen:
         found = await omen.signal(signal_id)
         checked = await omen.verify_signal(signal_id)
     answer = plain(found)
+    later = await brought_later(at, signal_id) if answer["status"] == LEDGER_ONLY else {}
     row = {
         "status": answer["status"],
         "ack_id": answer["ack_id"],
+        **later,
         "verified": checked.matches,
         "minted": checked.minted,
         "differences": list(checked.differences),
@@ -70,6 +75,20 @@ async def signal(signal_id: SignalId, *, servers: Servers | None = None, output:
     else:
         print_one(output, row | {"event": event_row(found.event)})
     return exits.OK if checked.matches else exits.PROBLEM
+
+
+async def brought_later(servers: Servers, signal_id: str) -> dict[str, Any]:
+    """
+    Return what RiskCast says of a signal that the hot path did not bring: OMEN is not told what the reconciler did.
+    """
+    try:
+        async with servers.riskcast_client(attempts_max=1) as riskcast:
+            found = plain(await riskcast.processed(signal_id))
+    except NotFound:
+        return {"at_riskcast": "not yet"}
+    except CallError:
+        return {"at_riskcast": "cannot be asked"}
+    return {"at_riskcast": f"stored, by {found['origin']}", "riskcast_ack_id": found["ack_id"]}
 
 
 async def explain_signal(signal_id: SignalId, *, servers: Servers | None = None, output: Output = "text") -> None:
@@ -84,11 +103,15 @@ async def explain_signal(signal_id: SignalId, *, servers: Servers | None = None,
         print_one(output, row)
         return
     print_one("text", {name: row[name] for name in ("signal_id", "ruleset_version", "context_digest")})
-    print_rows("text", row["verdicts"], ("name", "status", "score", "reason"))
-    if "confidence" in row:
+    if row["verdicts"]:
+        print_rows("text", row["verdicts"], ("name", "status", "score", "reason"))
+    else:
+        print("No rules were asked: it came as a ready signal (omen emit).")
+    if row.get("confidence", {}).get("factors"):
         print_rows("text", row["confidence"]["factors"], ("name", "weight", "value"))
         print_one("text", {name: row["confidence"][name] for name in ("base", "completeness", "source_trust", "score")})
-    print_rows("text", row["categories"], ("category", "score", "matches"))
+    if row["categories"]:
+        print_rows("text", row["categories"], ("category", "score", "matches"))
     for step in row["identity_steps"]:
         print(step)
 

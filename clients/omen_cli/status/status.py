@@ -83,7 +83,8 @@ def status_of(row: Mapping[str, Any]) -> str:
     Return a server's status with what omen up does with it.
     """
     up = row.get("up", "serving")
-    times = f", restarted {row['restarts']} times" if row.get("restarts") else ""
+    count = row.get("restarts", 0)
+    times = f", restarted {count} time{'s' if count > 1 else ''}" if count else ""
     return f"{row['status']}{f' ({up})' if up != 'serving' else ''}{times}"
 
 
