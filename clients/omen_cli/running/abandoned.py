@@ -36,8 +36,8 @@ def abandoned(temporary: Path) -> list[Path]:
 
 def is_abandoned(directory: Path) -> bool:
     """
-    Tell whether an `omen up` of this user ran here, and runs no more unless it holds the place. Anybody may make a directory with such a name, and
-    put into its file what is not to be ended.
+    Tell whether an `omen up` of this user ran here; it does still if the place is held. Anybody may make a directory of
+    such a name, and put into its file what is not to be ended.
     """
     try:
         found = directory.lstat()
