@@ -34,6 +34,7 @@ Metadata: TypeAlias = Sequence[tuple[str, str]]
 ATTEMPTS_MAX = 5  # gRPC caps its own attempts at this as well.
 TIMEOUT_S = 30.0
 MESSAGE_BYTES_MAX = 4 << 20
+HANDSHAKE = "Tls handshake failed"  # gRPC's words.
 RECONNECT_MAX_MS = 5_000
 SERVER = "The server"
 # gRPC refuses those before any code of a server runs, so that no server can say it better.
@@ -268,6 +269,8 @@ def cause(text: str) -> str:
     """
     Return the end of gRPC's own text, where the reason stands behind all that gRPC tried.
     """
+    if HANDSHAKE in text:  # Its end is OK: what is wrong stands in the words of the library below.
+        return "the TLS handshake failed; it speaks no TLS, or its certificate is not of the CA that is given"
     return text.rpartition(": ")[2].strip("[]. ") or "no answer"
 
 

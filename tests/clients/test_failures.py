@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from omen_cli import exits
+from tests.certificates import Authority
 from tests.clients.command import inside, omen
 from tests.processes import running, tree_environment
 
@@ -67,6 +68,15 @@ def test_grpc_keeps_its_own_lines_to_itself() -> None:
     ended = omen("stats", "--omen", "127.0.0.1:1")
     assert ended.code == exits.UNREACHABLE
     assert [line[:5] for line in ended.err.splitlines()] == ["omen:", "  → I"]
+
+
+def test_tls_towards_a_server_without_it_is_told(servers: dict[str, str], tmp_path: Path) -> None:
+    """
+    What gRPC says of a handshake ends with OK; the user is told that it failed, and of what that comes.
+    """
+    ended = inside("stats", "--tls-ca", Authority(tmp_path).ca, **servers)
+    assert ended.code == exits.UNREACHABLE
+    assert "cannot be reached: the TLS handshake failed; it speaks no TLS, or its certificate" in ended.err
 
 
 def test_what_does_not_answer_in_time_is_a_deadline() -> None:

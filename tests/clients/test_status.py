@@ -169,6 +169,7 @@ def test_a_check_of_nobody_is_critical(kind: str) -> None:
     line = omen("check", kind, OMEN_TIMEOUT_S="1", **NOBODY)
     assert line.code == CRITICAL, line
     assert line.out.startswith(f"OMEN {kind.upper()} CRITICAL: ")
+    assert kind != "server" or line.out.count("cannot be reached: Connection refused") == 3
 
 
 @pytest.mark.parametrize(

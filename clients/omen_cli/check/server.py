@@ -46,7 +46,7 @@ async def one(verdict: Verdict, name: Name, servers: Servers, warn_ms: float | N
     row = server_row(name, await ask(servers, name))
     took_ms = (loop.time() - began_s) * 1000
     if not row["reachable"]:
-        verdict.alarm(f"{name} at {row['address']} cannot be reached")
+        verdict.alarm(row["message"])
         return
     if row["status"] != "SERVING":
         verdict.alarm(f"{name} is {row['status']}")

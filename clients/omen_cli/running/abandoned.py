@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from omen_cli import exits
-from omen_cli.running.claim import claimed, end_left_behind, is_held, read
+from omen_cli.running.claim import claimed, end_left_behind, read
 
 EPHEMERAL = "omen-ephemeral-"
 
@@ -19,7 +19,7 @@ async def end_abandoned(temporary: Path) -> list[str]:
     """
     ended = []
     for directory in abandoned(temporary):
-        with suppress(exits.Stopped):  # Another one takes it away just now.
+        with suppress(exits.Stopped):  # It runs, or another one takes it away just now.
             with claimed(directory):
                 await end_left_behind(directory)
                 shutil.rmtree(directory, ignore_errors=True)
@@ -36,12 +36,12 @@ def abandoned(temporary: Path) -> list[Path]:
 
 def is_abandoned(directory: Path) -> bool:
     """
-    Tell whether an `omen up` of this user ran here and runs no more. Anybody may make a directory with such a name, and
-    put into its file what is not to be ended.
+    Tell whether an `omen up` of this user ran here; it does still if the place is held. Anybody may make a directory of
+    such a name, and put into its file what is not to be ended.
     """
     try:
         found = directory.lstat()
     except OSError:
         return False
     mine = found.st_uid == os.getuid() and not directory.is_symlink()
-    return mine and bool(read(directory)) and not is_held(directory)
+    return mine and bool(read(directory))

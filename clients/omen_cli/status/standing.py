@@ -193,8 +193,8 @@ def problems(whole: Mapping[str, Any]) -> list[str]:
     found = []
     for row in whole["servers"]:
         if not row["reachable"]:
-            held = " (held down by omen kill; omen start lets it up)" if row.get("up") == "held" else ""
-            found.append(f"{row['server']} at {row['address']} cannot be reached{held}.")
+            held = " It is held down by omen kill; omen start lets it up." if row.get("up") == "held" else ""
+            found.append(f"{row['message']}{held}")
         elif row["status"] != "SERVING" or row["not_serving"]:
             found.append(f"{row['server']} does not serve {', '.join(row['not_serving']) or 'yet'}.")
         elif row["message"]:

@@ -105,14 +105,13 @@ def test_words_alone_do_not_convince(tmp_path: Path) -> None:
     liar.mkdir(parents=True)
     (liar / "__init__.py").touch()
     (liar / "__main__.py").write_text(LIAR)
-    place = tmp_path / "demo"
+    place, own = tmp_path / "demo", tree_environment()
     ended = subprocess.run(
         [OMEN, "demo", "--only", "reconcile", "-o", "json", "--data-dir", place],
-        cwd=liar.parent,  # Where `python -m` looks first.
         capture_output=True,
         text=True,
         check=False,
-        env=tree_environment(),
+        env=own | {"PYTHONPATH": f"{liar.parent}:{own['PYTHONPATH']}"},  # The first that is found is run.
     )
     assert ended.returncode == 1
     row = json.loads(ended.stdout)
