@@ -16,6 +16,7 @@ OWN = {
     "omen-server": ("ledger", "index", "stream", "dead", "events", "signals", "push", "end"),
     "riskcast-server": ("ingest",),
     "omen-reconciler": ("reconcile",),
+    "omen-console": ("console",),
 }
 EVERY = "every"
 
@@ -114,6 +115,10 @@ END_TO_END_SECONDS = Histogram(
 INGEST_SIGNALS = Counter(
     "omen_ingest_signals", "Signals that came to RiskCast, by origin and outcome.", ["origin", "outcome"]
 )
+CONSOLE_REQUESTS = Counter(
+    "omen_console_requests", "Requests that the console answered, by route and HTTP status.", ["route", "code"]
+)
+CONSOLE_STREAMS_OPEN = Gauge("omen_console_streams_open", "Pages that are live now.")
 RECONCILE_RUNS = Counter("omen_reconcile_runs", "Runs over one partition, by how they ended.", ["outcome"])
 RECONCILE_MISSING_SIGNALS = Counter("omen_reconcile_missing_signals", "Signals that runs have found missing.")
 RECONCILE_REPLAYED_SIGNALS = Counter("omen_reconcile_replayed_signals", "Signals that runs have brought to RiskCast.")

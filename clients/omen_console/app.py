@@ -24,17 +24,19 @@ from starlette.types import ASGIApp
 from omen_console import events, preferences
 from omen_console.attempts import Attempts
 from omen_console.console import Console
-from omen_console.gate import Doorway, Gate, Refused
+from omen_console.gate import ROUTE, Doorway, Gate, Refused
 from omen_console.page import HERE, Page, Pages
 from omen_console.pulse import Pulse
 from omen_console.rounds import Rounds
 from omen_console.screens import dashboard, ingest, partitions, proof, reconcile, reference, signals, system
 from omen_console.settings import ConsoleSettings
+from omen_console.silence import end_silent
 from omen_console.upstream import Upstream, open_upstream
 from omen_rpc.address import Address, AddressRefused, check_free, parse_address
 from omen_rpc.settings import Loaded, SettingsRefused
 from omen_rpc.web import Web
 
+Endpoint = Callable[[Request], Awaitable[Response]]
 Screen = Callable[[Console, Request], Awaitable[Page]]
 Order = Callable[[Console, Request, FormData], Awaitable[str]]
 
@@ -78,7 +80,8 @@ async def serve(loaded: Loaded[ConsoleSettings]) -> None:
         console = assembled(loaded, upstream)
         stack.push_async_callback(console.rounds.close)
         bound = stack.enter_context(listening(address))
-        web = Web(Address(address.host or "127.0.0.1", settings.metrics_port), lambda: not console.closing.is_set())
+        metrics_address = Address(address.host or "127.0.0.1", settings.metrics_port)
+        web = Web(metrics_address, lambda: not console.closing.is_set(), "omen-console")
         web_address = await web.start()
         stack.push_async_callback(web.close)
         server = uvicorn.Server(server_config(application(console), settings))
@@ -101,6 +104,8 @@ async def serve(loaded: Loaded[ConsoleSettings]) -> None:
             metrics=str(web_address),
             pid=os.getpid(),
         )
+        silence = asyncio.create_task(end_silent(server.server_state.connections))
+        stack.callback(silence.cancel)
         await server.serve(sockets=[bound])
 
 
@@ -128,11 +133,11 @@ def application(console: Console) -> ASGIApp:
     """
     routes: list[BaseRoute] = [
         Mount("/static", StaticFiles(directory=HERE / "static")),
-        Route("/events", events.endpoint(console)),
-        Route("/preferences", preferences.endpoint(console)),
+        route("events", events.endpoint(console)),
+        route("preferences", preferences.endpoint(console)),
     ]
-    routes += [Route(f"/{path}", shows(console, label, make)) for path, (label, make) in SCREENS.items()]
-    routes += [Route(f"/{path}", obeys(console, order), methods=["POST"]) for path, order in ORDERS.items()]
+    routes += [route(path, shows(console, label, make)) for path, (label, make) in SCREENS.items()]
+    routes += [route(path, obeys(console, order), "POST") for path, order in ORDERS.items()]
     base = console.settings.base_path.rstrip("/")
     within: list[BaseRoute] = [Mount(base, routes=routes)] if base else routes
     if base:
@@ -145,7 +150,19 @@ def application(console: Console) -> ASGIApp:
     return Doorway(app, console.settings)
 
 
-def shows(console: Console, label: str, make: Screen) -> Callable[[Request], Awaitable[Response]]:
+def route(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
+    """
+    Return the route to an endpoint, which is counted by it.
+    """
+
+    async def counted(request: Request) -> Response:
+        setattr(request.state, ROUTE, f"/{path}")
+        return await endpoint(request)
+
+    return Route(f"/{path}", counted, methods=[method])
+
+
+def shows(console: Console, label: str, make: Screen) -> Endpoint:
     """
     Return the endpoint of a screen.
     """
@@ -156,7 +173,7 @@ def shows(console: Console, label: str, make: Screen) -> Callable[[Request], Awa
     return endpoint
 
 
-def obeys(console: Console, order: Order) -> Callable[[Request], Awaitable[Response]]:
+def obeys(console: Console, order: Order) -> Endpoint:
     """
     Return the endpoint of an order: nothing is carried out before the gate has let it in.
     """

@@ -12,6 +12,8 @@ from omen_console.settings import ConsoleSettings
 
 # Where the command looks by itself.
 USUAL: Final = {"omen": "127.0.0.1:50051", "riskcast": "127.0.0.1:50052", "reconciler": "127.0.0.1:50053"}
+EVENT_IMPORTS: Final = "from google.protobuf.json_format import ParseDict\nfrom omen.v1.signal_pb2 import SignalEvent"
+INFO: Final = "omen.v1.ServerInfoService/GetServerInfo"
 CLIENTS: Final = {"omen": "OmenClient", "riskcast": "RiskCastClient", "reconciler": "ReconcileClient"}
 
 
@@ -80,6 +82,13 @@ WAYS: Final = {
         "omen.frames({partition!r}, max_frames=10)",
         {"partition": "partition"},
     ),
+    "frame": Way(
+        "omen ledger dump {data_dir} {partition} --after-index {after} --max-frames 1",
+        "omen",
+        "omen.v1.LedgerService/DumpFrames",
+        "omen.frames({partition!r}, after_index={after}, max_frames=1)",
+        {"partition": "partition", "after_index": "after"},
+    ),
     "prove": Way(
         "omen ledger prove {data_dir} {signal_id}",
         "omen",
@@ -111,6 +120,13 @@ WAYS: Final = {
         "omen.v1.SignalService/EmitSignal",
         "omen.emit(signal)",
         {"signal": "signal"},
+    ),
+    "ingest": Way(
+        "echo {event} | omen ingest --times 5",
+        "riskcast",
+        "riskcast.v1.IngestService/Ingest",
+        "riskcast.ingest_alone(event)",
+        {"signal": "event"},
     ),
     "processed": Way(
         "omen processed {signal_id}",
@@ -155,19 +171,24 @@ WAYS: Final = {
         "reconciler.parked()",
         loops=True,
     ),
-    "info": Way("omen status", "omen", "omen.v1.ServerInfoService/GetServerInfo", "omen.info()"),
+    "info": Way("omen status", "omen", INFO, "omen.info()"),
+    "info_omen": Way("omen config show omen --sources", "omen", INFO, "omen.info()"),
+    "info_riskcast": Way("omen config show riskcast --sources", "riskcast", INFO, "riskcast.info()"),
+    "info_reconciler": Way("omen config show reconciler --sources", "reconciler", INFO, "reconciler.info()"),
 }
+# What no server is asked for: the command is all there is.
+COMMANDS: Final = {"story": "omen demo --story", "demo": "omen demo", "console": "omen-console --help"}
 
 
 @dataclass(frozen=True, slots=True)
 class Same:
     """
-    The same as a panel, three ways.
+    The same as a panel, three ways; only the command where no server is asked.
     """
 
     cli: str
-    grpcurl: str
-    python: str
+    grpcurl: str = ""
+    python: str = ""
 
 
 class Equivalents:
@@ -184,6 +205,8 @@ class Equivalents:
         """
         Return the three ways to do the thing called *name*, *about* what the panel shows.
         """
+        if name in COMMANDS:
+            return Same(COMMANDS[name])
         way = WAYS[name]
         address = self._addresses[way.server]
         quoted = {
@@ -210,7 +233,10 @@ class Equivalents:
         if self._tls_ca:
             imported = f"from pathlib import Path\nfrom omen_client import ClientFiles, {kind}"
             given += f", tls=ClientFiles(Path({self._tls_ca!r}))"
-        if "signal" in (way.request or {}):
+        if "event" in (way.request or {}).values():
+            imported += f"\n{EVENT_IMPORTS}"
+            made = f"\nevent = ParseDict({about['event']!r}, SignalEvent())\n\n"
+        if "signal" in (way.request or {}).values():
             fields = ", ".join(f"{key}={value!r}" for key, value in about["signal"].items())
             made = f"from omen.v1.signal_pb2 import OmenSignal\n\nsignal = OmenSignal({fields})\n\n"
         return (

@@ -18,6 +18,7 @@ from omen_client import CallError, SignalStream, Streamed
 from omen_console.console import Console
 from omen_console.glance import glance
 from omen_console.pulse import Reading
+from omen_rpc import metrics
 
 FRAME_S: Final = 0.25
 READ_S: Final = 0.5
@@ -49,13 +50,12 @@ class Tail:
         self._came = 0
         return events, more
 
-    async def close(self) -> None:
+    def cancel(self) -> "asyncio.Task[None]":
         """
-        End the stream.
+        Let the stream end, and return the task that ends it.
         """
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        await self._stream.aclose()
+        return self._task
 
     async def _follow(self) -> None:
         try:
@@ -65,6 +65,8 @@ class Tail:
                     self._came += 1
         except CallError as error:
             self.trouble = error.message
+        finally:
+            await self._stream.aclose()
 
 
 def endpoint(console: Console) -> Callable[[Request], Awaitable[Response]]:
@@ -87,6 +89,7 @@ async def frames(console: Console, request: Request) -> AsyncIterator[str]:
     Yield what changed since the frame before, as long as the page is open and the console runs.
     """
     console.streams += 1
+    metrics.CONSOLE_STREAMS_OPEN.inc()
     tail = Tail(tail_of(console, request)) if request.query_params.get("tail") else None
     loop = asyncio.get_running_loop()
     told: Mapping[str, str] = {}
@@ -114,11 +117,13 @@ async def frames(console: Console, request: Request) -> AsyncIterator[str]:
             with suppress(TimeoutError):
                 await asyncio.wait_for(console.closing.wait(), FRAME_S)
     finally:
+        # Of a browser that left, this is cancelled for good: every await below raises at once. What is to end has been
+        # told so before the first of them, and ends in its own task.
         console.streams -= 1
+        metrics.CONSOLE_STREAMS_OPEN.dec()
         reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
-        if tail is not None:
-            await tail.close()
+        ending = {reading} if tail is None else {reading, tail.cancel()}
+        await asyncio.wait(ending)
 
 
 async def later(console: Console) -> Reading:

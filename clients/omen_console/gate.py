@@ -2,6 +2,7 @@
 The one gate before everything: who may call by which name, what may change anything, and what browsers are told.
 """
 
+import asyncio
 import hmac
 import secrets
 from hashlib import sha256
@@ -10,18 +11,22 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import FormData, Headers, MutableHeaders
 from starlette.formparsers import MultiPartException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from omen_console.settings import ConsoleSettings
+from omen_rpc import metrics
 from omen_rpc.address import parse_address
 
 COOKIE: Final = "omen_console"
 TOKEN: Final = "token"  # noqa: S105 - the name of a field
 SESSION_CHARS: Final = 32
+# Where a request keeps the route that serves it.
+ROUTE: Final = "route"
 FORM_BYTES_MAX: Final = 64 << 10
 FORM_FIELDS_MAX: Final = 50
+FORM_TIMEOUT_S: Final = 10.0
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 HEADERS: Final = {
     "content-security-policy": (
@@ -79,7 +84,10 @@ class Gate:
             )
         check_origin(request, self._given)
         try:
-            form = await request.form(max_files=0, max_fields=FORM_FIELDS_MAX, max_part_size=FORM_BYTES_MAX)
+            async with asyncio.timeout(FORM_TIMEOUT_S):
+                form = await request.form(max_files=0, max_fields=FORM_FIELDS_MAX, max_part_size=FORM_BYTES_MAX)
+        except (TimeoutError, ClientDisconnect):
+            raise Refused(408, "The form did not arrive. Nothing was changed.", "Go back and send it again.") from None
         except MultiPartException:
             raise Refused(400, "The form cannot be read.", "Go back and send it again.") from None
         sent = str(form.get(TOKEN, ""))
@@ -125,6 +133,7 @@ class Doorway:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                metrics.CONSOLE_REQUESTS.labels(self._route(scope), str(message["status"])).inc()
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
@@ -142,6 +151,13 @@ class Doorway:
             await PlainTextResponse("Too large.\n", 413)(scope, receive, with_headers)
             return
         await self._app(scope, receive, with_headers)
+
+    def _route(self, scope: Scope) -> str:
+        """
+        Return which of the routes it is; paths that nobody serves are one, so that no stranger makes series.
+        """
+        named: str = scope.get("state", {}).get(ROUTE, "other")
+        return "/static" if self._files in scope["path"] else named
 
 
 def fits(headers: Headers) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from omen_console import shown
 from omen_console.console import Console
-from omen_console.pulse import Day, Reading
+from omen_console.pulse import COUNTING, Day, Reading
 from omen_console.shown import NOTHING, number
 from omen_console.upstream import Trouble
 
@@ -91,6 +91,8 @@ def judged(day: Day, trouble: Trouble | None) -> tuple[str, str]:
     Return the tone and the sentence for a day's two counts.
     """
     missing = day.missing
+    if trouble is not None and trouble.state == COUNTING:
+        return "plain", trouble.text
     if trouble is not None:
         count = f": {missing:,} wait" if missing else ""
         return "warn", f"Ledger-only{count} while RiskCast is {trouble.state}. Reconcile will recover."

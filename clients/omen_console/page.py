@@ -52,6 +52,7 @@ class Pages:
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(HERE / "templates"),
             autoescape=True,
+            finalize=shown.in_order,
             auto_reload=False,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,

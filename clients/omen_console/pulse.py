@@ -5,14 +5,14 @@ What every page shows of the three servers at a glance, read at most twice a sec
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import monotonic
 from typing import Final
 
 from omen.v1 import ledger_service_pb2 as ledger_pb
 from omen.v1 import operations_service_pb2 as operations_pb
-from omen_console.upstream import Answer, Upstream
+from omen_console.upstream import Answer, Trouble, Upstream
 from reconcile.v1 import reconcile_service_pb2 as reconcile_pb
 from riskcast.v1 import inventory_service_pb2 as inventory_pb
 
@@ -23,6 +23,9 @@ LOOKED_AT: Final = 8
 # Comparing a day costs RiskCast some time when very much is missing: it spends no more than a tenth of its own on us.
 DAY_SHARE: Final = 10.0
 DAY_WAIT_MAX_S: Final = 5.0
+# So long a page waits for the comparison: the first of a large day, or one after a restart, takes RiskCast seconds.
+PATIENCE_S: Final = 0.15
+COUNTING: Final = "counting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,9 @@ class Pulse:
         self._turn = asyncio.Lock()
         self._last: Reading | None = None
         self._began_s = self._ended_s = float("-inf")
-        self._day_due_s = float("-inf")
+        self._day_due_s = self._weighed_s = float("-inf")
+        self._weighing: asyncio.Task[Day] | None = None
+        self._counting: Day | None = None
         self._samples: deque[tuple[float, int]] = deque(maxlen=SAMPLES_MAX)
 
     async def read(self, *, anew: bool = False) -> Reading:
@@ -142,26 +147,53 @@ class Pulse:
         if known is not None and began_s < self._day_due_s and not anew:
             return known
         # Each of its calls has a deadline; this one is over all of them.
-        day = await self._upstream.ask("omen", self._compared(), remember="day", timeout_s=2 * self._upstream.timeout_s)
-        took_s = self._clock() - began_s
-        self._day_due_s = self._clock() + min(DAY_SHARE * took_s, DAY_WAIT_MAX_S)
+        compared = self._compared(known.value if known is not None else None, anew=anew)
+        day = await self._upstream.ask("omen", compared, remember="day", timeout_s=2 * self._upstream.timeout_s)
+        if self._weighing is None:
+            took_s = self._clock() - self._weighed_s
+            self._day_due_s = self._clock() + min(DAY_SHARE * took_s, DAY_WAIT_MAX_S)
         return day
 
-    async def _compared(self) -> Day | None:
+    async def _compared(self, known: Day | None, *, anew: bool) -> Day | None:
         """
         Compare today's partition, or the newest: a watermark, and what RiskCast holds up to it.
+
+        One that takes long goes on behind the pages, which show the *known* one, or that RiskCast is counting.
         """
-        up = self._upstream
-        page = await up.omen.partitions_page(ledger_pb.ListPartitionsRequest(page_size=LOOKED_AT))
-        today = up.now().date().isoformat()
-        mains = [each for each in page.partitions if not each.is_late]
-        chosen = next((each for each in mains if each.partition == today), mains[0] if mains else None)
-        if chosen is None:
-            return None
-        mark = await up.omen.watermark(chosen.partition)
+        if anew and self._weighing is not None:
+            await asyncio.wait({self._weighing})
+            self._weighing = None
+        if self._weighing is None:
+            self._weighed_s = self._clock()
+            chosen = await self._chosen()
+            if chosen is None:
+                return None
+            mark = await self._upstream.omen.watermark(chosen)
+            self._counting = self._begun(mark, chosen)
+            self._weighing = asyncio.create_task(self._weighed(mark, self._counting))
+        done, _ = await asyncio.wait({self._weighing}, timeout=None if anew else PATIENCE_S)
+        if done:
+            task, self._weighing = self._weighing, None
+            return task.result()
+        return known if known is not None else self._counting
+
+    async def _chosen(self) -> str | None:
+        page = await self._upstream.omen.partitions_page(ledger_pb.ListPartitionsRequest(page_size=LOOKED_AT))
+        mains = [each.partition for each in page.partitions if not each.is_late]
+        today = self._upstream.now().date().isoformat()
+        return today if today in mains else mains[0] if mains else None
+
+    def _begun(self, mark: ledger_pb.GetWatermarkResponse, partition: str) -> Day:
+        now = self._upstream.now()
         lost = sum(each.last - each.first + 1 for each in mark.gaps)
-        stored = await up.ask("riskcast", self._held(mark, chosen.partition), remember=f"held {chosen.partition}")
-        return Day(chosen.partition, chosen.partition == today, mark.durable_highwater - lost, mark.is_sealed, stored)
+        text = "RiskCast is counting what it holds."
+        stored: Answer[int] = Answer(None, now, Trouble("riskcast", COUNTING, "", "", text))
+        is_today = partition == now.date().isoformat()
+        return Day(partition, is_today, mark.durable_highwater - lost, mark.is_sealed, stored)
+
+    async def _weighed(self, mark: ledger_pb.GetWatermarkResponse, day: Day) -> Day:
+        held = self._held(mark, day.partition)
+        return replace(day, stored=await self._upstream.ask("riskcast", held, remember=f"held {day.partition}"))
 
     async def _held(self, mark: ledger_pb.GetWatermarkResponse, partition: str) -> int:
         if not mark.durable_highwater:

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from markupsafe import Markup
 
 NOTHING: Final = "—"
+TURNING: Final = {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 AGES: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 BAD: Final = frozenset({"FAILED", "REJECTED", "REFUSED", "DOWN", "ERROR", "MISMATCH", "EXTRA", "UNAVAILABLE"})
@@ -18,6 +19,14 @@ WARN: Final = frozenset(
     {"PARTIAL", "LEDGER_ONLY", "OPEN_BREAKER", "HALF_OPEN", "STARTING", "SLOW", "STALE", "PAUSED", "FILTERED", "LATE"}
 )
 GOOD: Final = frozenset({"COMPLETED", "DELIVERED", "UP", "OK", "ACCEPTED", "SEALED", "CLOSED", "RECONCILED", "PASSED"})
+
+
+def in_order(value: Any) -> Any:
+    """
+    Return text with the characters that turn the order of reading shown as their codes: a title must not rewrite the
+    sentence it stands in.
+    """
+    return value.translate(TURNING) if isinstance(value, str) else value
 
 
 def number(value: float | None, digits: int = 0) -> str:

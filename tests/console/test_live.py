@@ -120,6 +120,27 @@ async def test_as_many_pages_are_live_as_may_be(open_web: Open, show: Show) -> N
         assert (page.status_code, "As many pages are live" in page.text) == (503, True)
 
 
+async def test_a_page_that_is_closed_takes_its_stream_along(show: Show) -> None:
+    """
+    When a browser leaves a live page, OMEN loses a subscriber.
+    """
+
+    async def subscribed() -> set[str]:
+        return {f"{each.peer} {each.since}" async for each in omen.operations.subscribers()}
+
+    async with OmenClient(show.stage.address("omen_server")) as omen:
+        before = await subscribed()
+        async with httpx.AsyncClient(base_url=show.root, timeout=10) as client:
+            stream = frames_of(client, "events?tail=1")
+            async with one_more_subscriber(omen):
+                await anext(stream)
+            (new,) = await subscribed() - before
+            await stream.aclose()
+        async with asyncio.timeout(10):
+            while new in await subscribed():  # noqa: ASYNC110 - nobody is told of a subscriber
+                await asyncio.sleep(0.02)
+
+
 async def test_stopping_ends_live_pages(show: Show) -> None:
     """
     A console that is told to stop ends its streams itself, and exits with 0 at once.

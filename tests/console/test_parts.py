@@ -27,6 +27,8 @@ ABOUT = {
     "partition": "2026-01-28",
     "signal_id": "OMEN-EXAMPLE0001",
     "signal": {"signal_id": "OMEN-EXAMPLE0001", "title": "It's 'quoted'; $(rm -rf /)"},
+    "event": {"signal_id": "OMEN-EXAMPLE0001", "signal": {"title": "It's 'quoted'; $(rm -rf /)"}},
+    "after": 4,
     "include_open": True,
 }
 CLIENTS = {"omen": OmenClient, "riskcast": RiskCastClient, "reconciler": ReconcileClient}
@@ -126,7 +128,7 @@ def test_every_panel_names_things_that_exist(name: str, tls_ca: Path | None) -> 
     function, *_ = application().parse_args(words_said[1:], exit_on_error=False, print_error=False)
     assert function.__module__.startswith("omen_cli.")
     if "|" in same.cli:
-        assert json.loads(shlex.split(same.cli)[1]) == ABOUT["signal"]
+        assert json.loads(shlex.split(same.cli)[1]) in (ABOUT["signal"], ABOUT["event"])
     methods = {f"{each.full_name}/{method.name}": method for each in services() for method in each.methods}
     method = methods[way.method]
     assert {*(way.request or {})} <= {field.name for field in method.input_type.fields}

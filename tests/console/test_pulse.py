@@ -31,6 +31,7 @@ class Far:
         self.comparing_s = 0.0
         self.calls: list[str] = []
         self.before: Callable[[], Awaitable[object]] | None = None
+        self.counting: asyncio.Event | None = None
 
     async def stats(self) -> operations_pb.GetStatsResponse:
         """
@@ -46,6 +47,8 @@ class Far:
         Hold all but three.
         """
         self.calls.append("coverage")
+        if self.counting is not None:
+            await self.counting.wait()
         self.now_s += self.comparing_s
         return inventory_pb.GetCoverageResponse(count=7)
 
@@ -127,6 +130,35 @@ async def test_a_hung_server_costs_its_deadline_once() -> None:
         go_on.set()
         assert len({id(each) for each in await asyncio.gather(*waiting)}) == 1
         assert far.calls.count("stats") == 1
+
+
+async def test_no_page_waits_for_a_long_comparison() -> None:
+    """
+    While RiskCast counts, pages say so or show the day as it was; who changed something waits for the new count.
+    """
+    far = Far()
+    far.counting = asyncio.Event()
+    async with asyncio.timeout(5), pulse_of(far) as pulse:
+        day = (await pulse.read()).day.value
+        assert day is not None
+        assert (day.ledger, day.stored.value, judged(day, day.stored.trouble)) == (
+            10, None, ("plain", "RiskCast is counting what it holds."),
+        )  # fmt: skip
+        far.now_s += 0.5
+        assert (await pulse.read()).day.value == day
+        far.counting.set()
+        far.now_s += 0.5
+        day = (await pulse.read()).day.value
+        assert day is not None
+        assert (day.stored.value, far.calls.count("coverage")) == (7, 1)
+        far.counting = asyncio.Event()
+        far.now_s += 6.0
+        assert (await pulse.read()).day.value == day
+        far.now_s += 0.1
+        waiting = asyncio.create_task(pulse.read(anew=True))
+        far.counting.set()
+        await waiting
+        assert far.calls.count("coverage") == 3
 
 
 async def test_a_dear_comparison_is_kept_a_while() -> None:

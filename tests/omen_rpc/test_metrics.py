@@ -12,7 +12,8 @@ UNITS = {"seconds", "bytes", "ratio", "timestamp", "records"}
 # What may be counted, in the words of the contract; a new series says its thing in one of them, or adds its word here.
 THINGS = {
     "acks", "append", "appends", "appended", "batch", "batches", "block", "blocks", "bodies", "body", "breaker",
-    "call", "calls", "checkpoint", "checkpoints", "conflict", "conflicts", "connection", "connections", "corrupt",
+    "call", "calls", "checkpoint", "checkpoints", "conflict", "conflicts", "connection", "connections", "console",
+    "corrupt",
     "corruption", "corruptions", "cursor", "dead", "delivered", "disk", "duplicate", "duplicates", "durable",
     "emit", "error", "errors", "event", "events", "export", "frame", "frames", "free", "gap", "gaps", "index",
     "ingest", "ingested", "item", "items", "key", "keys", "lag", "ledger", "letter", "letters", "missing", "offset",
@@ -66,6 +67,7 @@ LABELS = {
     "rule",
     "stage",
     "level",
+    "route",
 }
 
 

@@ -40,7 +40,6 @@ async def screen(console: Console, request: Request) -> Page:
     )
     since, until = asked_day(request, "from"), asked_day(request, "to")
     found = within(listed.value.partitions if listed.value is not None else [], str(since or ""), str(until or "9999"))
-    mains = [each for each in found if not each.is_late]
     return Page(
         "dashboard.html",
         {
@@ -48,9 +47,9 @@ async def screen(console: Console, request: Request) -> Page:
             "listed": listed,
             "cards": found[:CARDS_MAX],
             "found": len(found),
-            "sealed": sum(each.is_sealed for each in mains),
-            "open": sum(not each.is_sealed for each in mains),
-            "late": len(found) - len(mains),
+            "sealed": sum(each.is_sealed for each in found),
+            "open": sum(not each.is_sealed for each in found),
+            "late": sum(each.is_late for each in found),
             "has_more": listed.value is not None and bool(listed.value.next_page_token),
             "subscribers": subscribers,
             "runs": runs,

@@ -1,7 +1,9 @@
 import asyncio
 import secrets
 from datetime import UTC
+from typing import Any
 
+from google.protobuf.json_format import MessageToDict
 from starlette.datastructures import FormData
 from starlette.requests import Request
 
@@ -32,6 +34,7 @@ async def screen(console: Console, _request: Request) -> Page:
             "categories": CATEGORIES,
             "title": TITLE,
             "duplicates_max": DUPLICATES_MAX,
+            "resent": record_of(console.attempts.last_event),
             "example": {"signal_id": "OMEN-EXAMPLE0001", "title": TITLE, "probability": 0.72},
         },
     )
@@ -123,6 +126,13 @@ async def bring(console: Console, event: SignalEvent, number: int) -> None:
             detail=f"Stored at {at:%H:%M:%S}Z; this is its first ack." if again else "",
         )
     )
+
+
+def record_of(event: SignalEvent | None) -> dict[str, Any]:
+    """
+    Return a signal event in the JSON of its message; nothing of none.
+    """
+    return MessageToDict(event, preserving_proto_field_name=True) if event is not None else {}
 
 
 def signal_of(form: FormData) -> OmenSignal:
