@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from filelock import FileLock
 
 _NUMBERS = count(1)
 
@@ -32,7 +33,9 @@ def postgres_server() -> Iterator[str]:
 
         if os.geteuid() == 0:
             runtime.chmod(0o755)
-        server = get_server(home / "data", cleanup_mode="delete")
+        # One at a time: it makes a system user and changes modes, and an initdb beside another has crashed.
+        with FileLock(Path(tempfile.gettempdir()) / "omen-tests-postgres.lock"):
+            server = get_server(home / "data", cleanup_mode="delete")
         try:
             yield server.get_uri()
         finally:

@@ -29,12 +29,13 @@ class Terminal:
         self._line = [sys.executable, "-c", script] if script else [str(OMEN), *arguments]
         self._environment = tree_environment() | environment
         self.shown = ""
+        self._unread = b""
 
     def __enter__(self) -> Self:
         self._master, slave = pty.openpty()
         try:
             self.process = subprocess.Popen(
-                self._line, stdin=slave, stdout=subprocess.PIPE, stderr=slave, text=True, env=self._environment
+                self._line, stdin=slave, stdout=subprocess.PIPE, stderr=slave, env=self._environment
             )
         finally:
             os.close(slave)
@@ -56,9 +57,15 @@ class Terminal:
         Return the next line of stdout.
         """
         assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], TIMEOUT_S)
-        assert ready, self.shown
-        return str(self.process.stdout.readline())
+        pipe = self.process.stdout.fileno()
+        while b"\n" not in self._unread:  # Kept here: what a file object has read ahead, `select` does not see.
+            ready, _, _ = select.select([pipe], [], [], TIMEOUT_S)
+            assert ready, self.shown
+            read = os.read(pipe, 65_536)
+            assert read, self.shown
+            self._unread += read
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line.decode()
 
     def enter(self, lines: Iterable[str]) -> None:
         """
@@ -84,7 +91,7 @@ class Terminal:
         self.process.send_signal(number)
         out, _ = self.process.communicate(timeout=TIMEOUT_S)
         self._reader.join(TIMEOUT_S)
-        return Ended(self.process.returncode, out, self.shown)
+        return Ended(self.process.returncode, (self._unread + out).decode(), self.shown)
 
     def _read(self) -> None:
         while True:
