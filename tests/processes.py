@@ -24,7 +24,8 @@ def tree_environment() -> dict[str, str]:
     Return an environment in which programs run from this tree, wherever the installed ones come from, and unset.
     """
     root = Path(__file__).parent.parent
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(PREFIXES)}
+    dropped = (*PREFIXES, "PYTHONUNBUFFERED")  # With it nobody would see what is written too late.
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
     own = {"OMEN_CONTEXTS_FILE": os.fspath(root / "no-contexts.json")}  # Whoever runs the tests may have contexts.
     return inherited | own | {"PYTHONPATH": os.pathsep.join(str(root / part) for part in ("", "proto", "clients"))}
 

@@ -10,6 +10,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -181,18 +182,29 @@ def run(arguments: Sequence[str]) -> int:
     try:
         app = application(arguments)
         code = finish(app(list(arguments), exit_on_error=False, print_error=False))
+        sys.stdout.flush()  # Here, where an error still becomes a sentence.
     except KeyboardInterrupt:
         print_error(form, "INTERRUPTED", "interrupted", remedy="The same command starts over.")
         return exits.INTERRUPTED
     except BrokenPipeError:  # Whoever read our data has had enough, as `head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return exits.OK
     except Exception as error:  # noqa: BLE001 - the last place where an error can become an exit code
         code = failed(form, error)
+        if isinstance(error, OSError):
+            drop_output()
         # Who asks checks knows four codes, and 2 means that something is broken.
         return exits.UNKNOWN if list(arguments[:1]) == ["check"] else code
     else:
         return exits.UNKNOWN if arguments == ["check"] else code  # A monitor that checks nothing is not OK.
+
+
+def drop_output() -> None:
+    """
+    Write nothing more: what is left unwritten would fail once more when the process ends.
+    """
+    with suppress(OSError):  # One in memory has no descriptor, and fails no write.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def finish(result: Any) -> int:

@@ -22,6 +22,7 @@ def print_rows(form: Form, rows: Sequence[Row], columns: Sequence[str]) -> None:
             print(json.dumps(row, ensure_ascii=False))
     else:
         print_table([[shown(row.get(column, "")) for column in columns] for row in rows], columns)
+    sys.stdout.flush()  # More may come much later, and whoever reads a pipe waits for these.
 
 
 def print_one(form: Form, row: Row) -> None:
