@@ -4,7 +4,7 @@ The event stream of a page, from a console that is a process of its own.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -19,7 +19,7 @@ from tests.console.stage import one_more_subscriber, signals
 FRAMES = 9
 
 
-async def frames_of(client: httpx.AsyncClient, path: str) -> AsyncIterator[dict[str, Any]]:
+async def frames_of(client: httpx.AsyncClient, path: str) -> AsyncGenerator[dict[str, Any], None]:
     """
     Yield the frames of an event stream.
     """
