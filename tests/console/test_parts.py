@@ -62,6 +62,14 @@ def test_ages(ago: timedelta, text: str) -> None:
     assert shown.age(NOW - ago, NOW) == text
 
 
+def test_no_title_turns_the_order_of_reading() -> None:
+    """
+    Characters that would turn a sentence around are shown as their codes; other text, and what is none, stays.
+    """
+    assert shown.in_order("\u202etxt.exe\u2069 日本 \u05d0") == "\\u202etxt.exe\\u2069 日本 \u05d0"
+    assert shown.in_order(None) is None
+
+
 def test_a_time_says_its_moment() -> None:
     """
     A time is an element with its exact moment, in UTC unless asked otherwise; one that was never set is a dash.

@@ -100,9 +100,8 @@ async def test_the_dashboard_counts_both_sides(web: Web) -> None:
     assert int(live["stored"].replace(",", "")) >= 74
     assert (live["state-omen"], live["state-riskcast"], live["state-reconciler"]) == ("up", "up", "up")
     said = text_of(page)
-    for label in ("Partitions sealed 1", "Partitions open", "Signals today", "Ingest 200", "Ingest 409"):
+    for label in ("Partitions sealed 1", "Partitions open 2", "Signals today", "Ingest 200", "Ingest 409"):
         assert label in said
-    assert re.search(r"Partitions open [1-9]", said)  # How many depends on which tests came before.
     assert f"{SEALED} Sealed" in said
     assert "No partitions" in text_of(await web.get("?from=2001-01-01&to=2001-01-02"))
 
