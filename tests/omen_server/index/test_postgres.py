@@ -75,6 +75,22 @@ async def test_older_schema_is_upgraded(postgres_url: str) -> None:
     assert await execute(postgres_url, "SELECT schema_version FROM omen_index") == [(len(scripts),)]
 
 
+async def test_cutting_takes_its_time(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Cutting a large index may take longer than any other statement, on the server's side and on ours.
+    """
+    limits = Limits(statement_timeout_s=0.25, lock_timeout_s=0.25, idle_in_transaction_timeout_s=0.25)
+    async with open_index(postgres_url) as index:
+        await filled(index, [row(1), row(2)])
+    slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.6); RETURN NULL; END'"
+    await execute(postgres_url, slow)
+    await execute(postgres_url, "CREATE TRIGGER slow AFTER DELETE ON omen_signals EXECUTE FUNCTION slow()")
+    monkeypatch.setattr("omen_server.index.postgres.LIMITS", limits)
+    async with open_index(postgres_url) as index:
+        await index.projection.cut(1)
+        assert offsets((await index.lookup.page(Query())).items) == [1]
+
+
 async def test_lives_through_lost_connections(postgres_url: str) -> None:
     """
     Connections that the database ends are told as unavailable, and the next call finds others.
