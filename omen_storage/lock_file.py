@@ -37,7 +37,8 @@ def is_held(file: Path) -> bool:
     Tell whether some process holds the lock of *file* right now; one that is not there is held by nobody.
 
     Asks by a shared lock, so that two who ask at once do not take each other for the holder, and opens the file for
-    reading only, so that a copy on a read-only disk can be asked about too.
+    reading only, so that a copy on a read-only disk can be asked about too. Whoever asks holds the lock for a moment:
+    who may be asked about while it begins has to outwait that, which `owned` does not.
     """
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)

@@ -1,7 +1,6 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import TypeAlias, Unpack
 
 from omen.v1.position_pb2 import BlockFingerprint, IndexRange
@@ -65,11 +64,6 @@ class RiskCastClient(ServerClient):
         for coalescer in self._coalescers.values():
             await coalescer.close()
         await super().close()
-
-    async def __aexit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def ingest(
         self,
