@@ -5,15 +5,13 @@ What encoding, stamping and reading a typical signal cost, in microseconds: ``py
 import timeit
 from collections.abc import Callable
 
-import orjson
-
 from omen.v1.signal_pb2 import SignalEvent
+from omen_cli.bench.typical import typical_signal
 from omen_rpc.signal_codec import (
     PayloadKind,
     Position,
     content_digest,
     decode,
-    decode_json,
     digest_and_prepare,
     encode_json,
     position_hash,
@@ -22,44 +20,6 @@ from omen_rpc.signal_codec import (
 )
 
 POSITION = Position("2026-01-28", (1 << 32) + 1, 1, 1, 0, 1_769_594_405_123_456_789)
-MOMENT = "2026-01-28T10:00:05.123456Z"
-
-
-def typical(verdicts: int = 4) -> SignalEvent:
-    """
-    Return a signal with context, one evidence and the verdicts of so many rules.
-    """
-    verdict = {"version": "1.0.0", "status": "PASSED", "score": 0.9, "parameters": {"minimum": 1000.0, "seen": 25400.5}}
-    envelope = {
-        "schema_version": "1.0.0",
-        "signal_id": "OMEN-DEMO001ABCD",
-        "deterministic_trace_id": "a1b2c3d4e5f6a7b8",
-        "input_event_hash": "sha256:" + "a" * 64,
-        "source_event_id": "evt-001",
-        "ruleset_version": "1.0.0",
-        "observed_at": MOMENT,
-        "emitted_at": MOMENT,
-        "signal": {
-            "signal_id": "OMEN-DEMO001ABCD",
-            "title": "Red Sea transit disruption",
-            "probability": 0.72,
-            "confidence_score": 0.85,
-            "confidence_level": "HIGH",
-            "category": "GEOPOLITICAL",
-            "generated_at": MOMENT,
-            "context": {
-                "regions": ["Red Sea"],
-                "chokepoints": ["bab-el-mandeb", "suez"],
-                "keywords": ["houthi", "transit"],
-                "temporal": {"horizon_days": 3, "freshness": "current"},
-            },
-            "evidence": [
-                {"source": "polymarket", "type": "market", "url": "https://x.example/y", "observed_at": MOMENT}
-            ],
-            "validation": [{"name": f"rule_{number}", **verdict} for number in range(verdicts)],
-        },
-    }
-    return decode_json(orjson.dumps(envelope))
 
 
 def report(name: str, call: Callable[[], object], calls: int = 3_000) -> None:
@@ -100,7 +60,7 @@ def main() -> None:
     Print all figures.
     """
     for verdicts in (0, 4):
-        report_event(typical(verdicts))
+        report_event(typical_signal(verdicts))
     print("positions")
     report("Position", lambda: Position("2026-01-28", 1, 1, 1, 0, 1))
     report("position_hash", lambda: position_hash("2026-01-28", 1, "OMEN-DEMO001ABCD", "sha256:" + "a" * 64))

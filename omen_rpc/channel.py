@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar, cast
+from typing import Any, Self, TypeAlias, TypedDict, TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
@@ -106,6 +106,17 @@ class OwnKey:
             seen = stamp([self._file])
             if seen != self._stamp:
                 self._text, self._stamp = read_key(self._file), seen
+
+
+class ConnectionOptions(TypedDict, total=False):
+    """
+    What a caller may say of its connection beside the address; `Connection` has the defaults.
+    """
+
+    api_key: str | Path
+    tls: ClientFiles | None
+    timeout_s: float
+    attempts_max: int
 
 
 class Connection:

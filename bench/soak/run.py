@@ -37,33 +37,11 @@ class Plan:
     subscribers: int
     fill: int
 
-    @property
-    def storm_every_s(self) -> float:
+    def part_s(self, parts: int, most_s: float) -> float:
         """
-        From one storm of reconnects to the next.
+        Return one of so many parts of the time, and no more than *most_s*.
         """
-        return min(30.0, self.seconds / 4)
-
-    @property
-    def rotate_every_s(self) -> float:
-        """
-        From one rotation of keys to the next.
-        """
-        return min(60.0, self.seconds / 4)
-
-    @property
-    def restart_every_s(self) -> float:
-        """
-        From one end of RiskCast to the next.
-        """
-        return min(60.0, self.seconds / 5)
-
-    @property
-    def down_s(self) -> float:
-        """
-        How long RiskCast stays away.
-        """
-        return min(3.0, self.seconds / 20)
+        return min(most_s, self.seconds / parts)
 
 
 class World:
@@ -115,7 +93,7 @@ class World:
         """
         await self.riskcast.stop(signal.SIGTERM if self.kills % 2 else signal.SIGKILL)
         self.kills += 1
-        await asyncio.sleep(self._plan.down_s)
+        await asyncio.sleep(self._plan.part_s(20, most_s=3.0))
         await self.riskcast.start()
 
     async def rotate_keys(self) -> None:
@@ -181,10 +159,10 @@ async def harass(world: World, plan: Plan) -> None:
     Do to the servers what is planned.
     """
     async with (
-        regularly(plan.storm_every_s, world.break_connections),
-        regularly(plan.rotate_every_s, world.rotate_keys),
+        regularly(plan.part_s(4, most_s=30.0), world.break_connections),
+        regularly(plan.part_s(4, most_s=60.0), world.rotate_keys),
     ):
-        async with regularly(plan.restart_every_s, world.restart_riskcast):
+        async with regularly(plan.part_s(5, most_s=60.0), world.restart_riskcast):
             await asyncio.sleep(plan.seconds * (1 - CALM))
         if not world.riskcast.runs:
             await world.riskcast.start()

@@ -1,8 +1,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
 from omen.v1 import ledger_service_pb2 as pb
 from omen.v1 import signal_service_pb2 as signal_pb
@@ -15,7 +14,7 @@ from omen_client.operations import Operations
 from omen_client.pages import pages
 from omen_client.server import ServerClient
 from omen_client.stream import SignalStream, request_of
-from omen_rpc.channel import ATTEMPTS_MAX, TIMEOUT_S, ClientFiles
+from omen_rpc.channel import ConnectionOptions
 from omen_rpc.errors import CallError
 
 FILTERS = {
@@ -37,16 +36,8 @@ class OmenClient(ServerClient):
 
     SERVER = "OMEN"
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        api_key: str | Path = "",
-        tls: ClientFiles | None = None,
-        timeout_s: float = TIMEOUT_S,
-        attempts_max: int = ATTEMPTS_MAX,
-    ) -> None:
-        super().__init__(address, api_key=api_key, tls=tls, timeout_s=timeout_s, attempts_max=attempts_max)
+    def __init__(self, address: str, **options: Unpack[ConnectionOptions]) -> None:
+        super().__init__(address, **options)
         self._ledger = LedgerServiceStub(self.connection.calls)
         self._ledger_streams = LedgerServiceStub(self.connection.subscriptions)
         self._signals = SignalServiceStub(self.connection.calls)

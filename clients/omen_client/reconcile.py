@@ -1,10 +1,10 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from pathlib import Path
+from typing import Unpack
 
 from omen_client.pages import pages
 from omen_client.server import ServerClient
-from omen_rpc.channel import ATTEMPTS_MAX, TIMEOUT_S, ClientFiles
+from omen_rpc.channel import ConnectionOptions
 from reconcile.v1 import reconcile_service_pb2 as pb
 from reconcile.v1.reconcile_service_pb2_grpc import ReconcileServiceStub
 
@@ -18,16 +18,8 @@ class ReconcileClient(ServerClient):
 
     SERVER = "The reconciler"
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        api_key: str | Path = "",
-        tls: ClientFiles | None = None,
-        timeout_s: float = TIMEOUT_S,
-        attempts_max: int = ATTEMPTS_MAX,
-    ) -> None:
-        super().__init__(address, api_key=api_key, tls=tls, timeout_s=timeout_s, attempts_max=attempts_max)
+    def __init__(self, address: str, **options: Unpack[ConnectionOptions]) -> None:
+        super().__init__(address, **options)
         self._reconcile = ReconcileServiceStub(self.connection.calls)
         self._rounds = ReconcileServiceStub(self.connection.subscriptions)
 

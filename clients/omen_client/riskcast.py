@@ -1,16 +1,14 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from types import TracebackType
-from typing import TypeAlias
+from typing import TypeAlias, Unpack
 
 from omen.v1.position_pb2 import BlockFingerprint, IndexRange
 from omen.v1.signal_pb2 import SignalEvent
 from omen_client.coalesce import Coalescer
 from omen_client.pages import pages
 from omen_client.server import ServerClient
-from omen_rpc.channel import ATTEMPTS_MAX, TIMEOUT_S, ClientFiles
+from omen_rpc.channel import ConnectionOptions
 from omen_rpc.errors import AlreadyExists, CallError
 from omen_rpc.metadata import IDEMPOTENCY_KEY
 from omen_rpc.status import from_item_error
@@ -53,16 +51,8 @@ class RiskCastClient(ServerClient):
 
     SERVER = "RiskCast"
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        api_key: str | Path = "",
-        tls: ClientFiles | None = None,
-        timeout_s: float = TIMEOUT_S,
-        attempts_max: int = ATTEMPTS_MAX,
-    ) -> None:
-        super().__init__(address, api_key=api_key, tls=tls, timeout_s=timeout_s, attempts_max=attempts_max)
+    def __init__(self, address: str, **options: Unpack[ConnectionOptions]) -> None:
+        super().__init__(address, **options)
         self._ingest = IngestServiceStub(self.connection.calls)
         self._inventory = InventoryServiceStub(self.connection.calls)
         self._coalescers: dict[int, Coalescer[Waiting, Ingested | Duplicate]] = {}
@@ -74,11 +64,6 @@ class RiskCastClient(ServerClient):
         for coalescer in self._coalescers.values():
             await coalescer.close()
         await super().close()
-
-    async def __aexit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def ingest(
         self,

@@ -1,10 +1,9 @@
-from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar, Self, Unpack
 
 from omen.v1 import server_info_service_pb2 as pb
 from omen.v1.server_info_service_pb2_grpc import ServerInfoServiceStub
-from omen_rpc.channel import ATTEMPTS_MAX, SERVER, TIMEOUT_S, ClientFiles, Connection
+from omen_rpc.channel import SERVER, Connection, ConnectionOptions
 
 
 class ServerClient:
@@ -17,24 +16,8 @@ class ServerClient:
     # What errors call it.
     SERVER: ClassVar[str] = SERVER
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        api_key: str | Path = "",
-        tls: ClientFiles | None = None,
-        timeout_s: float = TIMEOUT_S,
-        attempts_max: int = ATTEMPTS_MAX,
-        server: str = "",
-    ) -> None:
-        self.connection = Connection(
-            address,
-            api_key=api_key,
-            tls=tls,
-            timeout_s=timeout_s,
-            attempts_max=attempts_max,
-            server=server or self.SERVER,
-        )
+    def __init__(self, address: str, *, server: str = "", **options: Unpack[ConnectionOptions]) -> None:
+        self.connection = Connection(address, server=server or self.SERVER, **options)
         self._info = ServerInfoServiceStub(self.connection.calls)
 
     async def __aenter__(self) -> Self:

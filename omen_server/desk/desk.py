@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omen_server.desk.connection import connect_writer, translated
-from omen_server.desk.database_file import make_private, migrate, migrations, owned
 from omen_server.desk.dead_letters import DeadLetters
+from omen_server.desk.errors import FAULTS, DeskLocked
 from omen_server.desk.peers import Peers, kept
 from omen_server.desk.price_history import PriceHistory
 from omen_server.desk.reader import Reader
 from omen_server.desk.rejected import Rejected
+from omen_server.desk.schema import migrate
 from omen_server.desk.settings import DeskSettings
 from omen_server.desk.writer import Writer
 from omen_server.pipeline.ruleset import Ruleset
+from omen_storage.lock_file import owned
+from omen_storage.sqlite.connection import engine
+from omen_storage.sqlite.database_file import make_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +46,14 @@ async def open_desk(
     Raises `DeskLocked`, `DeskTooNew` and `DeskFailed`, for which the process must not start.
     """
     rules, settings = rules or Ruleset(), settings or DeskSettings()
+    engine(FAULTS)
     async with AsyncExitStack() as stack:
-        stack.enter_context(owned(path))
+        stack.enter_context(owned(path, DeskLocked))
         await asyncio.to_thread(make_private, path)
         with translated(path):
             connection = await connect_writer(path, settings.busy_timeout_ms)
             try:
-                await migrate(connection, migrations())
+                await migrate(connection)
             except BaseException:
                 await connection.close()
                 raise

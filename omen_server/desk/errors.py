@@ -3,6 +3,9 @@ What can go wrong with the desk. Two questions only: may the caller retry, and m
 """
 
 from pathlib import Path
+from typing import Final
+
+from omen_storage.faults import Faults
 
 
 class DeskError(Exception):
@@ -86,3 +89,14 @@ class DeskTooNew(DeskFailed):
         super().__init__(f"the desk has schema version {found}, this version knows {known} and none above it")
         self.found = found
         self.known = known
+
+
+# With no room on the disk `DeskFull` is raised, where the path is known.
+FAULTS: Final = Faults(
+    unavailable=DeskUnavailable,
+    full=DeskUnavailable,
+    damaged=DeskFailed,
+    failed=DeskFailed,
+    locked=DeskLocked,
+    too_new=DeskTooNew,
+)

@@ -6,9 +6,10 @@ from typing import Any
 
 import aiosqlite
 
-from omen_server.desk.connection import connect_reader, translated
+from omen_server.desk.connection import translated
 from omen_server.desk.errors import DeskUnavailable
 from omen_server.desk.settings import DeskSettings
+from omen_storage.sqlite.connection import connect_async
 
 READERS_MAX = 2
 # A page is read no further than this: whoever asks may not send more either.
@@ -57,7 +58,7 @@ class Reader:
                     connection = (
                         self._idle.pop()
                         if self._idle
-                        else await connect_reader(self._path, self._settings.busy_timeout_ms)
+                        else await connect_async(self._path, "ro", self._settings.busy_timeout_ms)
                     )
                     rows = list(await connection.execute_fetchall(sql, parameters))
             except BaseException:

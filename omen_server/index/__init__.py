@@ -9,7 +9,6 @@ fake of the tests, to what is written here.
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -26,6 +25,7 @@ from omen_server.index.errors import (
     IndexUrlUnknown,
 )
 from omen_server.index.row import Row, bounded_ns, folded, plain, row_of
+from omen_storage.sqlite.database_file import path_in
 
 __all__ = [
     "LOOKED_ROWS_MAX",
@@ -284,7 +284,7 @@ async def open_index(url: str, *, looked_rows_max: int = LOOKED_ROWS_MAX) -> Asy
     if scheme == "sqlite":
         from omen_server.index.sqlite import open_sqlite  # noqa: PLC0415 - a driver is loaded where it is used.
 
-        opened = open_sqlite(_sqlite_path(url), looked_rows_max)
+        opened = open_sqlite(path_in(url, IndexUrlUnknown), looked_rows_max)
     elif scheme in ("postgresql", "postgres"):
         try:
             from omen_server.index.postgres import open_postgres  # noqa: PLC0415 - as above; asyncpg is an extra.
@@ -307,14 +307,3 @@ def merged(outcomes: Iterable[Outcome]) -> dict[int, Outcome]:
         if before is None or outcome.strength >= before.strength:
             found[outcome.offset] = outcome
     return found
-
-
-def _sqlite_path(url: str) -> Path:
-    """
-    Return the path in a ``sqlite:///path`` URL: what follows the third slash, so that a fourth makes it absolute.
-    """
-    prefix = "sqlite:///"
-    path = url.removeprefix(prefix)
-    if path == url or path in ("", ":memory:"):
-        raise IndexUrlUnknown(urlsplit(url).scheme)
-    return Path(path)

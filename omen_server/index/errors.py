@@ -3,6 +3,9 @@ What can go wrong with an index. Nothing of it may hold up an append: the index 
 """
 
 from pathlib import Path
+from typing import Final
+
+from omen_storage.faults import Faults
 
 
 class IndexFault(Exception):
@@ -95,3 +98,13 @@ class IndexUrlUnknown(IndexFailed):
     def __init__(self, scheme: str) -> None:
         super().__init__(f"no index engine is called {scheme!r}: sqlite:///PATH and postgresql://… are known")
         self.scheme = scheme
+
+
+FAULTS: Final = Faults(
+    unavailable=IndexUnavailable,
+    full=IndexUnavailable,
+    damaged=IndexDamaged,
+    failed=IndexFailed,
+    locked=IndexLocked,
+    too_new=IndexTooNew,
+)

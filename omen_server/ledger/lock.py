@@ -2,10 +2,12 @@
 One writing process a ledger. flock, never lockf: that one is lost when any other descriptor of the file closes.
 """
 
-import fcntl
 import os
+from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from omen_storage.lock_file import is_held
 
 from .durable import Disk, write_all
 from .errors import LedgerLocked
@@ -38,21 +40,8 @@ class WriterLock:
 def is_locked(root: str) -> bool:
     """
     Tell whether some process writes the ledger at *root* right now.
-
-    Asks by a shared lock, so that two who ask at once do not take each other for the writer, and opens the file for
-    reading only, so that a copy on a read-only disk can be asked about too.
     """
-    try:
-        fd = os.open(f"{root}/{LOCK}", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+    return is_held(Path(root, LOCK))
 
 
 def holder(disk: Disk, root: str) -> int | None:

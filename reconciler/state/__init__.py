@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from omen_storage.sqlite.database_file import path_in
 from reconcile.v1.reconcile_service_pb2 import ParkedSignal, ReconcileResult, ReconcileState
 from reconciler.state.attempt import Attempt
 from reconciler.state.errors import (
@@ -209,7 +209,7 @@ async def open_state(url: str, limits: StateLimits | None = None) -> AsyncIterat
     if scheme == "sqlite":
         from reconciler.state.sqlite import open_sqlite  # noqa: PLC0415 - a driver is loaded where it is used.
 
-        opened = open_sqlite(_sqlite_path(url), limits)
+        opened = open_sqlite(path_in(url, StateUrlUnknown), limits)
     elif scheme in ("postgresql", "postgres"):
         try:
             from reconciler.state.postgres import open_postgres  # noqa: PLC0415 - as above; asyncpg is an extra.
@@ -220,14 +220,3 @@ async def open_state(url: str, limits: StateLimits | None = None) -> AsyncIterat
         raise StateUrlUnknown(scheme)
     async with opened as state:
         yield state
-
-
-def _sqlite_path(url: str) -> Path:
-    """
-    Return the path in a ``sqlite:///path`` URL: what follows the third slash, so that a fourth makes it absolute.
-    """
-    prefix = "sqlite:///"
-    path = url.removeprefix(prefix)
-    if path == url or path in ("", ":memory:"):
-        raise StateUrlUnknown(urlsplit(url).scheme)
-    return Path(path)

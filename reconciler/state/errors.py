@@ -3,6 +3,9 @@ What can go wrong with the state. Two questions only: may the caller retry, and 
 """
 
 from pathlib import Path
+from typing import Final
+
+from omen_storage.faults import Faults
 
 
 class StateError(Exception):
@@ -53,3 +56,13 @@ class StateUrlUnknown(StateFailed):
     def __init__(self, scheme: str) -> None:
         super().__init__(f"no state engine is called {scheme!r}: sqlite:///PATH and postgresql://… are known")
         self.scheme = scheme
+
+
+FAULTS: Final = Faults(
+    unavailable=StateUnavailable,
+    full=StateUnavailable,
+    damaged=StateFailed,
+    failed=StateFailed,
+    locked=StateLocked,
+    too_new=StateTooNew,
+)

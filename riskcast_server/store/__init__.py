@@ -18,6 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from omen.v1.position_pb2 import BlockFingerprint, IndexRange
 from omen.v1.signal_pb2 import SignalEvent
+from omen_storage.sqlite.database_file import path_in
 from riskcast.v1 import ingest_service_pb2
 from riskcast.v1.ingest_service_pb2 import IngestOrigin
 from riskcast.v1.inventory_service_pb2 import (
@@ -279,7 +280,7 @@ async def open_store(
     if urlsplit(url).scheme == "sqlite":
         from riskcast_server.store.sqlite import open_sqlite  # noqa: PLC0415 - a driver is loaded where it is used.
 
-        opened = open_sqlite(sqlite_path(url), limits, now, ack)
+        opened = open_sqlite(path_in(url, StoreUrlUnknown), limits, now, ack)
     else:
         _refuse_unknown(url)
         from riskcast_server.store.postgres import open_postgres  # noqa: PLC0415 - as above; asyncpg is an extra.
@@ -297,7 +298,7 @@ async def backup_store(url: str, file: Path) -> None:
     """
     from riskcast_server.store.sqlite.backup import backup  # noqa: PLC0415 - as in open_store.
 
-    await backup(sqlite_path(url), file)
+    await backup(path_in(url, StoreUrlUnknown), file)
 
 
 async def restore_store(url: str, file: Path | None = None) -> str:
@@ -310,24 +311,13 @@ async def restore_store(url: str, file: Path | None = None) -> str:
     if urlsplit(url).scheme == "sqlite" and file is not None:
         from riskcast_server.store.sqlite.backup import restore  # noqa: PLC0415 - as in open_store.
 
-        return await restore(sqlite_path(url), file)
+        return await restore(path_in(url, StoreUrlUnknown), file)
     _refuse_unknown(url)
     if file is not None:
         raise ValueError("pg_restore reads PostgreSQL's backups")
     from riskcast_server.store.postgres.schema import renew_epoch  # noqa: PLC0415 - as in open_store.
 
     return await renew_epoch(url)
-
-
-def sqlite_path(url: str) -> Path:
-    """
-    Return the path in a ``sqlite:///path`` URL: what follows the third slash, so that a fourth makes it absolute.
-    """
-    prefix = "sqlite:///"
-    path = url.removeprefix(prefix)
-    if path == url or path in ("", ":memory:"):
-        raise StoreUrlUnknown(url)
-    return Path(path)
 
 
 def _refuse_unknown(url: str) -> None:

@@ -3,6 +3,9 @@ What can go wrong with a store. Two questions only: may the caller retry, and mu
 """
 
 from pathlib import Path
+from typing import Final
+
+from omen_storage.faults import Faults
 
 
 class StoreError(Exception):
@@ -70,3 +73,13 @@ class StoreUrlUnknown(StoreFailed):
     def __init__(self, scheme: str) -> None:
         super().__init__(f"no store engine is called {scheme!r}: sqlite:///path and postgresql://… are known")
         self.scheme = scheme
+
+
+FAULTS: Final = Faults(
+    unavailable=StoreUnavailable,
+    full=StoreFull,
+    damaged=StoreFailed,
+    failed=StoreFailed,
+    locked=StoreLocked,
+    too_new=StoreTooNew,
+)

@@ -7,10 +7,20 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+from omen_storage.postgres.limits import Limits
 
 Clock: TypeAlias = Callable[[], datetime]
 NewAck: TypeAlias = Callable[[], str]
+
+POSTGRES: Final = Limits(
+    connections_max=2 * (os.cpu_count() or 1),
+    connect_timeout_s=10.0,
+    statement_timeout_s=30.0,
+    lock_timeout_s=10.0,
+    idle_in_transaction_timeout_s=30.0,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +39,7 @@ class StoreLimits:
     readers_max: int = 4
     busy_timeout_ms: int = 10_000
 
-    connections_max: int = 2 * (os.cpu_count() or 1)
-    connect_timeout_s: float = 10.0
-    statement_timeout_s: float = 30.0
-    lock_timeout_s: float = 10.0
-    idle_in_transaction_timeout_s: float = 30.0
-    # 0 behind a PgBouncer that pools transactions: a statement prepared on one connection is unknown to the next.
-    statement_cache_size: int = 100
+    postgres: Limits = POSTGRES
 
 
 def utc_now() -> datetime:

@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 
 from omen.v1.position_pb2 import BlockFingerprint
+from omen_storage.postgres.limits import Limits
 from riskcast_server.store import (
     StoreBusy,
     StoreLimits,
@@ -112,7 +113,7 @@ async def waiting_is_bounded_by_count(database: Database, commits: Commits) -> N
     """
     More signals than may wait are refused at once, as busy, and those that wait are stored.
     """
-    limits = StoreLimits(waiting_signals_max=20, group_signals_max=5, connections_max=2)
+    limits = StoreLimits(waiting_signals_max=20, group_signals_max=5, postgres=Limits(connections_max=2))
     async with open_store(database.url, limits=limits) as store:
         with commits.held():
             waiting = [asyncio.create_task(store.signals.put(run(first, first + 9))) for first in (1, 11)]

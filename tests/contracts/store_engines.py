@@ -127,10 +127,10 @@ def _watched_connect(original: Any, commits: Commits) -> Any:
 
 
 def _watched(original: Any, commits: Commits) -> Any:
-    async def execute(connection: Any, sql: str, *parameters: Any) -> Any:
+    async def execute(connection: Any, sql: str, *parameters: Any, **settings: Any) -> Any:
         if sql == "COMMIT":
             return await commits.commit(partial(original, connection, sql))
-        return await original(connection, sql, *parameters)
+        return await original(connection, sql, *parameters, **settings)
 
     return execute
 

@@ -7,9 +7,9 @@ MOMENT = "2026-01-28T10:00:05.123456Z"
 VERDICT = {"version": "1.0.0", "status": "PASSED", "score": 0.9, "parameters": {"minimum": 1000.0, "seen": 25400.5}}
 
 
-def typical_signal() -> SignalEvent:
+def typical_signal(verdicts: int = 4) -> SignalEvent:
     """
-    Return a signal as the pipeline makes them: a context, an evidence, the verdicts of four rules.
+    Return a signal of the size that the pipeline makes them, with the verdicts of so many rules.
     """
     signal = {
         "signal_id": "OMEN-DEMO001ABCD",
@@ -19,7 +19,7 @@ def typical_signal() -> SignalEvent:
         "confidence_level": "HIGH",
         "category": "GEOPOLITICAL",
         "generated_at": MOMENT,
-        "validation": [VERDICT | {"name": f"rule-{number}"} for number in range(4)],
+        "validation": [VERDICT | {"name": f"rule-{number}"} for number in range(verdicts)],
     }
     envelope = {
         "schema_version": "1.0.0",

@@ -17,6 +17,7 @@ from typing import Any
 
 from omen_cli import exits
 from omen_cli.running.processes import birth, end, lives
+from omen_storage import lock_file
 
 LOCK = "up.lock"
 STATE = "up.json"
@@ -106,18 +107,10 @@ def held(directory: Path) -> exits.Stopped:
 
 def is_held(directory: Path) -> bool:
     """
-    Tell whether some process runs servers in *directory* now.
+    Tell whether some process runs servers in *directory* now. Where nobody may look, none of ours does.
     """
-    try:
-        fd = os.open(directory / LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
+    with suppress(OSError):
+        return lock_file.is_held(directory / LOCK)
     return False
 
 

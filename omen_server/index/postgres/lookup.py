@@ -4,12 +4,12 @@ The questions to the index. One round trip where the hot path asks; a page may t
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from omen_server.index import WANTED_MAX, Counts, Known, Page, Query, Wanted
 from omen_server.index.errors import IndexFellBack
-from omen_server.index.postgres.connection import CONNECT_TIMEOUT_S, READ, Connection, Pool, transaction, translated
 from omen_server.index.row import bounded_ns
+from omen_storage.postgres.connection import READ, Connection, Database, one
 
 _KNOWN: Final = """ledger_offset, ledger_partition, ledger_index, signal_id, input_event_hash, content_digest, status,
     ack_id"""
@@ -40,8 +40,8 @@ class PostgresLookup:
     The `Lookup` of a database.
     """
 
-    def __init__(self, pool: Pool, looked_rows_max: int) -> None:
-        self._pool = pool
+    def __init__(self, database: Database, looked_rows_max: int) -> None:
+        self._database = database
         self._looked_rows_max = looked_rows_max
 
     async def find(self, wanted: Sequence[Wanted], true_through: int = 0) -> list[Known | None]:
@@ -54,9 +54,8 @@ class PostgresLookup:
         hashes = [each.input_event_hash for each in wanted]
         digests = [each.content_digest for each in wanted]
         behind = [each.after_offset for each in wanted]
-        with translated():
-            async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
-                rows = await connection.fetch(_FIND, ids, hashes, digests, behind)
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_FIND, ids, hashes, digests, behind)
         if rows and rows[0][-1] < true_through:
             raise IndexFellBack(rows[0][-1], true_through)
         return [Known(*known) if known[0] is not None else None for *known, _stands in rows]
@@ -65,7 +64,7 @@ class PostgresLookup:
         """
         See `Lookup`.
         """
-        async with transaction(self._pool, READ) as connection:
+        async with self._database.transaction(READ) as connection:
             low, high = await _bounds(connection, query, before_offset)
             if low >= high:
                 return Page([], 0)
@@ -85,15 +84,15 @@ class PostgresLookup:
         """
         See `Lookup`.
         """
-        async with transaction(self._pool, READ) as connection:
+        async with self._database.transaction(READ) as connection:
             return await _first_since(connection, bounded_ns(emitted_ns))
 
     async def counts(self, day: str) -> Counts:
         """
         See `Lookup`.
         """
-        async with transaction(self._pool, READ) as connection:
-            return Counts(*await _one(connection, _COUNTS, day))
+        async with self._database.transaction(READ) as connection:
+            return Counts(*await one(connection, _COUNTS, day))
 
     async def _bottom(self, connection: Connection, query: Query, low: int, high: int) -> int:
         """
@@ -169,8 +168,3 @@ async def _bounds(connection: Connection, query: Query, before_offset: int) -> t
 async def _first_since(connection: Connection, emitted_ns: int) -> int | None:
     found: int | None = await connection.fetchval(_FIRST_SINCE, emitted_ns)
     return found
-
-
-async def _one(connection: Connection, sql: str, *parameters: object) -> Any:
-    (row,) = await connection.fetch(sql, *parameters)
-    return row

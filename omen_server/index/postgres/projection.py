@@ -9,9 +9,11 @@ from typing import Any, Final
 
 from omen_server.index import Mark, Outcome, merged
 from omen_server.index.errors import IndexMoved, IndexOfAnother
-from omen_server.index.postgres.connection import READ, WRITE, Connection, Pool, transaction
 from omen_server.index.row import Row
+from omen_storage.postgres.connection import READ, Connection, Database
 
+# What a crash of the database loses is read from the ledger again, so no commit waits for its disk.
+_WRITE: Final = "READ COMMITTED; SET LOCAL synchronous_commit = off"
 # Cutting a large index takes its time.
 _CUT_TIMEOUT_S: Final = 3600.0
 
@@ -32,6 +34,7 @@ SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])
 ON CONFLICT (ledger_partition) DO UPDATE
 SET row_count = kept.row_count + excluded.row_count, last_offset = excluded.last_offset"""
 _MOVE: Final = "UPDATE omen_index SET ledger_id = $1, ledger_epoch = $2, ledger_offset = $3, crc = $4"
+_CUT: Final = "DELETE FROM omen_signals WHERE ledger_offset > $1"
 _RECOUNT: Final = """
 UPDATE omen_signal_partitions AS kept SET (row_count, last_offset) = (
     SELECT count(*), coalesce(max(ledger_offset), 0) FROM omen_signals
@@ -53,21 +56,21 @@ class PostgresProjection:
     The `Projection` of a database.
     """
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def mark(self) -> Mark | None:
         """
         See `Projection`.
         """
-        async with transaction(self._pool, READ) as connection:
+        async with self._database.transaction(READ) as connection:
             return await _mark(connection, _MARK)
 
     async def put(self, rows: Sequence[Row], mark: Mark, after_offset: int) -> None:
         """
         See `Projection`.
         """
-        async with transaction(self._pool, WRITE) as connection:
+        async with self._database.transaction(_WRITE) as connection:
             # Whoever else writes this table waits here, and then finds it moved.
             found = await _mark(connection, f"{_MARK} FOR UPDATE")
             if found is not None and found.ledger_id != mark.ledger_id:
@@ -85,14 +88,14 @@ class PostgresProjection:
         """
         See `Projection`.
         """
-        async with transaction(self._pool, WRITE, _CUT_TIMEOUT_S) as connection:
+        async with self._database.transaction(_WRITE, _CUT_TIMEOUT_S) as connection:
             await connection.execute(f"{_MARK} FOR UPDATE")
             if offset == 0:
                 await connection.execute("TRUNCATE omen_signals, omen_signal_partitions")
                 await connection.execute(_MOVE, "", "", 0, 0)
                 return
-            await connection.execute("DELETE FROM omen_signals WHERE ledger_offset > $1", offset)
-            await connection.execute(_RECOUNT, offset)
+            await connection.execute(_CUT, offset, timeout=_CUT_TIMEOUT_S)
+            await connection.execute(_RECOUNT, offset, timeout=_CUT_TIMEOUT_S)
             await connection.execute("DELETE FROM omen_signal_partitions WHERE row_count = 0")
             await connection.execute(_STEP_BACK, offset)
 
@@ -102,7 +105,7 @@ class PostgresProjection:
         """
         told = [(each.offset, each.status, each.ack_id, each.strength) for each in merged(outcomes).values()]
         if told:
-            async with transaction(self._pool, WRITE) as connection:
+            async with self._database.transaction(_WRITE) as connection:
                 await connection.execute(_NOTE, *_columns(told))
 
 

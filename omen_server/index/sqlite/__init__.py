@@ -3,28 +3,25 @@ The default engine: one SQLite file, one process.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from omen_server.index import WANTED_MAX, Counts, Index, Known, Mark, Outcome, Page, Query, Wanted
-from omen_server.index.errors import IndexDamaged, IndexFailed, IndexUnavailable
+from omen_server.index.errors import FAULTS, IndexDamaged, IndexLocked, IndexUnavailable
 from omen_server.index.row import Row, bounded_ns
 from omen_server.index.sqlite import paging, reading, writing
-from omen_server.index.sqlite.connection import Step, Thread
-from omen_server.index.sqlite.database_file import (
-    VERSION_MIN,
-    begin_anew,
-    connect_reader,
-    connect_writer,
-    owned,
-    prepare,
-)
+from omen_server.index.sqlite.database_file import begin_anew, connect_reader, connect_writer, prepare
+from omen_storage.lock_file import owned
+from omen_storage.sqlite.connection import engine
+from omen_storage.sqlite.thread import Step, Thread
 
 Answer = TypeVar("Answer")
+
+# More than there are calls at once by default: who comes on top of them tries again.
+WAITING_MAX: Final = 4_096
 
 
 class Database:
@@ -94,7 +91,11 @@ class Database:
 
 def _threads(path: Path) -> dict[str, Thread]:
     connect = {"finder": connect_reader, "pager": connect_reader, "writer": connect_writer}
-    return {name: Thread(f"index-{name}", partial(how, path)) for name, how in connect.items()}
+    return {
+        # What a failure loses is read from the ledger again.
+        name: Thread(f"index-{name}", partial(how, path), FAULTS, waiting_max=WAITING_MAX, durable=False)
+        for name, how in connect.items()
+    }
 
 
 class SqliteProjection:
@@ -178,13 +179,12 @@ async def open_sqlite(path: Path, looked_rows_max: int) -> AsyncIterator[Index]:
     """
     Open the database at *path*, alone: see `open_index`. One that is damaged is set aside, and another begun.
     """
-    if sqlite3.sqlite_version_info < VERSION_MIN:
-        raise IndexFailed(f"SQLite {sqlite3.sqlite_version} is older than {'.'.join(map(str, VERSION_MIN))}")
+    version = engine(FAULTS)
     async with AsyncExitStack() as stack:
-        stack.enter_context(owned(path))
+        stack.enter_context(owned(path, IndexLocked))
         await asyncio.to_thread(prepare, path)
         database = Database(path)
         stack.push_async_callback(database.close)
         await database.begin()
         lookup = SqliteLookup(database, looked_rows_max)
-        yield Index(SqliteProjection(database), lookup, f"SQLite {sqlite3.sqlite_version}", shared=False)
+        yield Index(SqliteProjection(database), lookup, version, shared=False)

@@ -13,7 +13,7 @@ from typing import Final
 from zlib import crc32
 
 from omen_server.index import Known, Page, Query
-from omen_server.index.sqlite.connection import transaction
+from omen_storage.sqlite.connection import transaction
 
 KNOWN: Final = """ledger_offset, ledger_partition, ledger_index, signal_id, input_event_hash, content_digest, status,
     ack_id"""
@@ -45,7 +45,7 @@ def page(connection: sqlite3.Connection, query: Query, before_offset: int, rows_
     """
     found: list[Known] = []
     looked = 0
-    with transaction(connection):
+    with transaction(connection, "DEFERRED"):
         low, high = _bounds(connection, query, before_offset)
         way = _way_of(query)
         while low < high and (looked < looked_max or not query.sifts):

@@ -9,8 +9,8 @@ from typing import Final
 
 from omen_server.index import Counts, Known, Wanted
 from omen_server.index.errors import IndexFellBack
-from omen_server.index.sqlite.connection import transaction
 from omen_server.index.sqlite.paging import KNOWN
+from omen_storage.sqlite.connection import transaction
 
 _FIND: Final = f"""
 SELECT wanted.key, {KNOWN} FROM json_each(?) AS wanted JOIN omen_signals ON ledger_offset = (
@@ -36,7 +36,7 @@ def find(connection: sqlite3.Connection, wanted: Sequence[Wanted], true_through:
     asked = json.dumps(
         [(each.signal_id, each.input_event_hash, each.content_digest, each.after_offset) for each in wanted]
     )
-    with transaction(connection):
+    with transaction(connection, "DEFERRED"):
         (stands,) = connection.execute(_STANDS).fetchone()
         if stands < true_through:
             raise IndexFellBack(stands, true_through)

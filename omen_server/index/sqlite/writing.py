@@ -11,8 +11,8 @@ from typing import Final
 from omen_server.index import Mark, Outcome, merged
 from omen_server.index.errors import IndexMoved, IndexOfAnother
 from omen_server.index.row import Row
-from omen_server.index.sqlite.connection import transaction
 from omen_server.index.sqlite.paging import key_of
+from omen_storage.sqlite.connection import transaction
 
 _INSERT: Final = """
 INSERT INTO omen_signals (ledger_offset, ledger_partition, ledger_index, signal_id, trace_id, input_event_hash,

@@ -5,10 +5,10 @@ The orders and the lease: one row.
 from datetime import datetime, timedelta
 from typing import Final
 
+from omen_storage.postgres.connection import DURABLE, Database
 from reconciler.state import Lease
 from reconciler.state.attempt import us_of
 from reconciler.state.limits import check_lease, check_rate, plain
-from reconciler.state.postgres.connection import WRITE, Pool, change, rows, transaction
 
 _PAUSED: Final = "SELECT paused_reason FROM reconcile_control"
 _SET_PAUSED: Final = "UPDATE reconcile_control SET paused_reason = $1"
@@ -24,14 +24,14 @@ class PostgresControl:
     The `Control` of a database.
     """
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def paused(self) -> str | None:
         """
         See `Control`.
         """
-        ((reason,),) = await rows(self._pool, _PAUSED)
+        ((reason,),) = await self._database.rows(_PAUSED)
         return None if reason is None else str(reason)
 
     async def pause(self, reason: str) -> bool:
@@ -50,7 +50,7 @@ class PostgresControl:
         """
         See `Control`.
         """
-        ((rate,),) = await rows(self._pool, "SELECT signals_per_second FROM reconcile_control")
+        ((rate,),) = await self._database.rows("SELECT signals_per_second FROM reconcile_control")
         return None if rate is None else float(rate)
 
     async def set_rate(self, signals_per_second: float) -> None:
@@ -58,7 +58,7 @@ class PostgresControl:
         See `Control`.
         """
         check_rate(signals_per_second)
-        await change(self._pool, "UPDATE reconcile_control SET signals_per_second = $1", float(signals_per_second))
+        await self._database.change("UPDATE reconcile_control SET signals_per_second = $1", float(signals_per_second))
 
     async def hold(self, owner: str, ttl_s: float, now: datetime) -> Lease | None:
         """
@@ -66,16 +66,16 @@ class PostgresControl:
         """
         check_lease(owner, ttl_s)
         until = now + timedelta(seconds=ttl_s)
-        return Lease(owner, until) if await change(self._pool, _HOLD, owner, us_of(until), us_of(now)) else None
+        return Lease(owner, until) if await self._database.change(_HOLD, owner, us_of(until), us_of(now)) else None
 
     async def release(self, owner: str) -> None:
         """
         See `Control`.
         """
-        await change(self._pool, _RELEASE, plain(owner))
+        await self._database.change(_RELEASE, plain(owner))
 
     async def _set_paused(self, reason: str | None) -> bool:
-        async with transaction(self._pool, WRITE) as connection:
+        async with self._database.transaction(DURABLE) as connection:
             before = await connection.fetchval(f"{_PAUSED} FOR UPDATE")
             await connection.execute(_SET_PAUSED, reason)
         return before is not None

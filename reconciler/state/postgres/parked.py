@@ -5,10 +5,10 @@ What RiskCast keeps refusing: one statement for each thing that is done to a bat
 from collections.abc import Sequence
 from typing import Any, Final
 
+from omen_storage.postgres.connection import DURABLE, Database
 from reconcile.v1.reconcile_service_pb2 import ParkedSignal
 from reconciler.state.attempt import Attempt, Refusals, merged, pointer
 from reconciler.state.limits import PARK_ATTEMPTS, StateLimits, bounded, check_batch, check_page, plain
-from reconciler.state.postgres.connection import WRITE, Pool, change, rows, transaction
 
 _DAY_US: Final = 86_400_000_000
 
@@ -55,8 +55,8 @@ class PostgresParked:
     The `Parked` of a database.
     """
 
-    def __init__(self, pool: Pool, limits: StateLimits) -> None:
-        self._pool = pool
+    def __init__(self, database: Database, limits: StateLimits) -> None:
+        self._database = database
         self._limits = limits
 
     async def count_attempts(self, attempts: Sequence[Attempt]) -> None:
@@ -69,7 +69,7 @@ class PostgresParked:
         told = merged(attempts)
         columns = [list(column) for column in zip(*map(_values, told), strict=True)]
         forgotten_us = max(each.last_us for each in told) - self._limits.refused_days_max * _DAY_US
-        async with transaction(self._pool, WRITE) as connection:
+        async with self._database.transaction(DURABLE) as connection:
             await connection.execute(_ALONE)
             await connection.execute(_CAME_ANOTHER_WAY, forgotten_us)
             await connection.execute(_IS_ANOTHER, columns[1], columns[3], columns[0])
@@ -82,7 +82,7 @@ class PostgresParked:
         """
         check_batch(indexes)
         if indexes:
-            await change(self._pool, _FORGET, plain(partition), [bounded(each) for each in indexes])
+            await self._database.change(_FORGET, plain(partition), [bounded(each) for each in indexes])
 
     async def page(
         self, partition: str, include_waived: bool, after_number: int, count_max: int
@@ -91,7 +91,7 @@ class PostgresParked:
         See `Parked`.
         """
         check_page(count_max)
-        found = await rows(self._pool, _PAGE, bounded(after_number), plain(partition), include_waived, count_max)
+        found = await self._database.rows(_PAGE, bounded(after_number), plain(partition), include_waived, count_max)
         return [(number, pointer(row)) for number, *row in found]
 
     async def of(self, partition: str, indexes: Sequence[int] | None) -> list[ParkedSignal]:
@@ -100,7 +100,7 @@ class PostgresParked:
         """
         check_batch(indexes or ())
         wanted = None if indexes is None else [bounded(each) for each in indexes]
-        return [pointer(row) for row in await rows(self._pool, _OF, plain(partition), wanted)]
+        return [pointer(row) for row in await self._database.rows(_OF, plain(partition), wanted)]
 
     async def waive(self, signal_ids: Sequence[str], reason: str) -> int:
         """
@@ -109,13 +109,13 @@ class PostgresParked:
         check_batch(signal_ids)
         if not reason:
             raise ValueError("a waiver needs a reason")
-        return await change(self._pool, _WAIVE, plain(reason), [plain(each) for each in signal_ids])
+        return await self._database.change(_WAIVE, plain(reason), [plain(each) for each in signal_ids])
 
     async def count(self, partition: str = "") -> int:
         """
         See `Parked`.
         """
-        ((count,),) = await rows(self._pool, _COUNT, plain(partition))
+        ((count,),) = await self._database.rows(_COUNT, plain(partition))
         return int(count)
 
 

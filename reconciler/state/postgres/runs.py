@@ -6,10 +6,10 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
+from omen_storage.postgres.connection import DURABLE, Database
 from reconcile.v1.reconcile_service_pb2 import ReconcileResult, ReconcileState
 from reconciler.state.errors import StateFailed
 from reconciler.state.limits import StateLimits, bounded, check_page, checked, plain
-from reconciler.state.postgres.connection import WRITE, Pool, rows, transaction
 
 _APPEND: Final = """
 INSERT INTO reconcile_history (partition, run_id, result) VALUES ($1, $2, $3)
@@ -35,8 +35,8 @@ class PostgresRuns:
     The `Runs` of a database.
     """
 
-    def __init__(self, pool: Pool, limits: StateLimits) -> None:
-        self._pool = pool
+    def __init__(self, database: Database, limits: StateLimits) -> None:
+        self._database = database
         self._limits = limits
 
     async def save(self, result: ReconcileResult, state: ReconcileState | None) -> None:
@@ -47,7 +47,7 @@ class PostgresRuns:
         # Turned into bytes here: the caller's messages may change while the database is waited for.
         partition, run_id, run = result.partition_date, result.run_id, result.SerializeToString()
         stands = None if state is None else state.SerializeToString()
-        async with transaction(self._pool, WRITE) as connection:
+        async with self._database.transaction(DURABLE) as connection:
             await connection.execute(_APPEND, partition, run_id, run)
             await connection.execute(_TRIM, partition, self._limits.history_max)
             if stands is not None:
@@ -57,7 +57,7 @@ class PostgresRuns:
         """
         See `Runs`.
         """
-        found = await rows(self._pool, _GET, plain(partition))
+        found = await self._database.rows(_GET, plain(partition))
         return _state(*found[0]) if found else None
 
     async def states(self, before: str, count_max: int) -> list[ReconcileState]:
@@ -65,7 +65,7 @@ class PostgresRuns:
         See `Runs`.
         """
         check_page(count_max)
-        return [_state(*row) for row in await rows(self._pool, _STATES, plain(before), count_max)]
+        return [_state(*row) for row in await self._database.rows(_STATES, plain(before), count_max)]
 
     async def history(self, partition: str, before_number: int, count_max: int) -> list[tuple[int, ReconcileResult]]:
         """
@@ -74,9 +74,9 @@ class PostgresRuns:
         check_page(count_max)
         before = bounded(before_number or 1 << 62)
         if partition:
-            found = await rows(self._pool, _HISTORY_OF, before, count_max, plain(partition))
+            found = await self._database.rows(_HISTORY_OF, before, count_max, plain(partition))
         else:
-            found = await rows(self._pool, _HISTORY, before, count_max)
+            found = await self._database.rows(_HISTORY, before, count_max)
         return [(number, _result(data)) for number, data in found]
 
 

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+from omen_storage.sqlite.connection import transaction
+from omen_storage.sqlite.thread import Thread
 from reconciler.state import Lease
 from reconciler.state.attempt import us_of
 from reconciler.state.limits import check_lease, check_rate, plain
-from reconciler.state.sqlite.connection import Thread, transaction
 
 _HOLD: Final = """
 UPDATE reconcile_control SET lease_owner = ?1, lease_until_us = ?2
@@ -75,7 +76,7 @@ class SqliteControl:
 
     async def _change(self, sql: str, *parameters: object) -> int:
         def change(connection: sqlite3.Connection) -> int:
-            with transaction(connection):
+            with transaction(connection, "IMMEDIATE"):
                 return connection.execute(sql, parameters).rowcount
 
         return await self._thread.run(change)
@@ -86,7 +87,7 @@ def _paused(connection: sqlite3.Connection) -> Any:
 
 
 def _set_paused(connection: sqlite3.Connection, reason: str | None) -> bool:
-    with transaction(connection):
+    with transaction(connection, "IMMEDIATE"):
         before = _paused(connection)
         connection.execute("UPDATE reconcile_control SET paused_reason = ?", (reason,))
     return before is not None

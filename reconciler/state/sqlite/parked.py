@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
+from omen_storage.sqlite.connection import transaction
+from omen_storage.sqlite.thread import Thread
 from reconcile.v1.reconcile_service_pb2 import ParkedSignal
 from reconciler.state.attempt import Attempt, Refusals, merged, pointer
 from reconciler.state.limits import PARK_ATTEMPTS, StateLimits, bounded, check_batch, check_page, plain
-from reconciler.state.sqlite.connection import Thread, transaction
 
 _DAY_US: Final = 86_400_000_000
 
@@ -104,7 +105,7 @@ class SqliteParked:
 
     async def _change(self, sql: str, *parameters: object) -> int:
         def change(connection: sqlite3.Connection) -> int:
-            with transaction(connection):
+            with transaction(connection, "IMMEDIATE"):
                 return connection.execute(sql, parameters).rowcount
 
         return await self._thread.run(change)
@@ -115,7 +116,7 @@ def count_attempts(connection: sqlite3.Connection, told: Sequence[Refusals], lim
     See `Parked.count_attempts`.
     """
     newest_us = max(each.last_us for each in told)
-    with transaction(connection):
+    with transaction(connection, "IMMEDIATE"):
         connection.execute(_CAME_ANOTHER_WAY, (newest_us - limits.refused_days_max * _DAY_US,))
         places = [(each.last.partition, each.last.ledger_index, each.last.signal_id) for each in told]
         connection.executemany(_IS_ANOTHER, places)

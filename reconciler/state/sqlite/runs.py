@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
+from omen_storage.sqlite.connection import transaction
+from omen_storage.sqlite.thread import Thread
 from reconcile.v1.reconcile_service_pb2 import ReconcileResult, ReconcileState
 from reconciler.state.errors import StateFailed
 from reconciler.state.limits import StateLimits, bounded, check_page, checked, plain
-from reconciler.state.sqlite.connection import Thread, transaction
 
 _APPEND: Final = """
 INSERT INTO reconcile_history (partition, run_id, result) VALUES (?, ?, ?)
@@ -84,7 +85,7 @@ def save(connection: sqlite3.Connection, row: tuple[str, str, bytes], state: byt
     See `Runs.save`. The run is *row*: its partition, its id, and its bytes.
     """
     partition = row[0]
-    with transaction(connection):
+    with transaction(connection, "IMMEDIATE"):
         connection.execute(_APPEND, row)
         connection.execute(_TRIM, (partition, history_max))
         if state is not None:

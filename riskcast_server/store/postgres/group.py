@@ -12,9 +12,9 @@ from typing import Any, Final, NamedTuple
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from omen_rpc.signal_codec import position_hash, to_int64
+from omen_storage.postgres.connection import Connection
 from riskcast_server.store import ORIGIN_NAMES, Arrival, Receipt
 from riskcast_server.store.errors import StoreUnavailable
-from riskcast_server.store.postgres.connection import Connection
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 ORIGINS: Final = {name: origin for origin, name in ORIGIN_NAMES.items()}

@@ -11,11 +11,10 @@ from typing import Any, Final
 
 from omen.v1.position_pb2 import BlockFingerprint, IndexRange
 from omen_rpc.signal_codec import BLOCK_POSITIONS, from_int64
+from omen_storage.postgres.connection import DURABLE, READ, Connection, Database, one
 from riskcast.v1.inventory_service_pb2 import CompareBlocksResponse, GetCoverageResponse, Position
 from riskcast_server.store import INDEX_MAX, POSITIONS_PER_LIST_MAX
 from riskcast_server.store.errors import StoreError
-from riskcast_server.store.limits import StoreLimits
-from riskcast_server.store.postgres.connection import READ_COMMITTED, SNAPSHOT, Connection, Pool, one, transaction
 
 # Cached blocks that lie whole in $2..$3 and touch no gap; $6 says whether to look at all.
 _CACHED: Final = """
@@ -100,9 +99,8 @@ class PostgresPositions:
     Reads from the pool, and caches through it.
     """
 
-    def __init__(self, pool: Pool, limits: StoreLimits) -> None:
-        self._pool = pool
-        self._limits = limits
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def coverage(
         self,
@@ -121,7 +119,7 @@ class PostgresPositions:
         _refuse_beyond(first, last)
         gaps = [gap for gap in ledger_gaps if max(first, gap.first) <= min(last, gap.last)]
         gap_columns = [max(first, gap.first) for gap in gaps], [min(last, gap.last) for gap in gaps]
-        async with transaction(self._pool, self._limits, SNAPSHOT) as connection:
+        async with self._database.transaction(READ) as connection:
             state = await one(connection, _STATE, partition, partition[:10])
             answer = GetCoverageResponse(
                 through_index=last,
@@ -144,7 +142,7 @@ class PostgresPositions:
         """
         _refuse_beyond(1, through_index)
         digests: list[Any] = []
-        async with transaction(self._pool, self._limits, SNAPSHOT) as connection:
+        async with self._database.transaction(READ) as connection:
             state = await one(connection, _STATE, partition, partition[:10])
             answer = CompareBlocksResponse(store_epoch=state["store_epoch"])
             for each in blocks:
@@ -169,7 +167,7 @@ class PostgresPositions:
         _refuse_beyond(first_index, last_index)
         if last_index - first_index >= POSITIONS_PER_LIST_MAX:
             raise ValueError(f"a list has at most {POSITIONS_PER_LIST_MAX} positions")
-        async with transaction(self._pool, self._limits, SNAPSHOT) as connection:
+        async with self._database.transaction(READ) as connection:
             rows = await connection.fetch(_POSITIONS, partition, first_index, last_index)
         return [Position(index=row[0], signal_id=row[1], content_digest=row[2], ack_id=row[3]) for row in rows]
 
@@ -179,7 +177,7 @@ class PostgresPositions:
         columns = [[digest[column] for digest in digests] for column in ("block", "h1", "h2")]
         # The answer stands without it: a digest that is not cached is computed again.
         with suppress(StoreError):
-            async with transaction(self._pool, self._limits, READ_COMMITTED) as connection:
+            async with self._database.transaction(DURABLE) as connection:
                 await connection.execute(_CACHE, partition, generation, *columns)
 
 

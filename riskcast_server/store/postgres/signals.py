@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from omen.v1.signal_pb2 import SignalEvent
+from omen_storage.postgres.connection import READ, Database, one
 from riskcast.v1.ingest_service_pb2 import INGEST_ORIGIN_UNSPECIFIED, IngestOrigin
 from riskcast.v1.inventory_service_pb2 import Conflict, GetIngestStatsResponse, ProcessedSignal
 from riskcast_server.store import ORIGIN_NAMES, Arrival, Page, Receipt
-from riskcast_server.store.limits import StoreLimits
-from riskcast_server.store.postgres.connection import SNAPSHOT, Pool, one, transaction
 from riskcast_server.store.postgres.group import ORIGINS, Kept, timestamp
 from riskcast_server.store.postgres.writer import Writers
 
@@ -40,9 +39,8 @@ class PostgresSignals:
     Puts through the writers, reads from the pool.
     """
 
-    def __init__(self, pool: Pool, limits: StoreLimits, writers: Writers) -> None:
-        self._pool = pool
-        self._limits = limits
+    def __init__(self, database: Database, writers: Writers) -> None:
+        self._database = database
         self._writers = writers
 
     async def put(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
@@ -55,14 +53,14 @@ class PostgresSignals:
         """
         See `SignalStore`.
         """
-        rows = await self._fetch(_GET, signal_id)
+        rows = await self._database.rows(_GET, signal_id)
         return _signal(rows[0]) if rows else None
 
     async def lookup(self, signal_ids: Sequence[str]) -> list[Receipt]:
         """
         See `SignalStore`.
         """
-        rows = await self._fetch(_LOOKUP, list(dict.fromkeys(signal_ids)))
+        rows = await self._database.rows(_LOOKUP, list(dict.fromkeys(signal_ids)))
         return [Kept(*tuple(row)[1:]).receipt(row["signal_id"], duplicate=True) for row in rows]
 
     async def list_signals(
@@ -83,7 +81,7 @@ class PostgresSignals:
             if value:
                 terms.append(value)
                 filters += f" AND {column} = ${len(values) + len(terms)}"
-        rows = await self._fetch(_PAGE.replace("/* filters */", filters), *values, *terms)
+        rows = await self._database.rows(_PAGE.replace("/* filters */", filters), *values, *terms)
         whole = len(rows) < limit and sum(len(row["signal_data"]) for row in rows) < bytes_max
         return Page([_signal(row) for row in rows], 0 if whole or not rows else rows[-1]["place"])
 
@@ -91,14 +89,14 @@ class PostgresSignals:
         """
         See `SignalStore`.
         """
-        rows = await self._fetch(_CONFLICTS, before or _CURSOR_MAX, limit)
+        rows = await self._database.rows(_CONFLICTS, before or _CURSOR_MAX, limit)
         return Page([_conflict(row) for row in rows], rows[-1]["conflict"] if len(rows) == limit else 0)
 
     async def stats(self) -> GetIngestStatsResponse:
         """
         See `SignalStore`.
         """
-        async with transaction(self._pool, self._limits, SNAPSHOT) as connection:
+        async with self._database.transaction(READ) as connection:
             counts = await one(connection, _COUNTS)
             by_origin = dict.fromkeys(ORIGINS, 0) | {row[0]: row[1] for row in await connection.fetch(_BY_ORIGIN)}
         return GetIngestStatsResponse(
@@ -108,10 +106,6 @@ class PostgresSignals:
             conflicts_on_record=counts["conflicts"],
             store_epoch=counts["store_epoch"],
         )
-
-    async def _fetch(self, sql: str, *parameters: object) -> list[Any]:
-        async with transaction(self._pool, self._limits, SNAPSHOT) as connection:
-            return await connection.fetch(sql, *parameters)
 
 
 def _signal(row: Any) -> ProcessedSignal:

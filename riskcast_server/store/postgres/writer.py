@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from omen_storage.postgres.connection import DURABLE, Database
 from riskcast_server.store import Arrival, Receipt
 from riskcast_server.store.errors import StoreBusy, StoreError, StoreFailed, StoreUnavailable
 from riskcast_server.store.limits import Clock, NewAck, StoreLimits
-from riskcast_server.store.postgres.connection import READ_COMMITTED, Pool, transaction
 from riskcast_server.store.postgres.group import store_group
 
 
@@ -34,8 +34,8 @@ class Writers:
     Half of the pool's connections, at work on one line.
     """
 
-    def __init__(self, pool: Pool, limits: StoreLimits, now: Clock, ack: NewAck) -> None:
-        self._pool = pool
+    def __init__(self, database: Database, limits: StoreLimits, now: Clock, ack: NewAck) -> None:
+        self._database = database
         self._limits = limits
         self._now = now
         self._ack = ack
@@ -44,7 +44,7 @@ class Writers:
         self._work = asyncio.Event()
         self._closing = False
         self._failure: StoreFailed | None = None
-        count = max(1, limits.connections_max // 2)
+        count = max(1, limits.postgres.connections_max // 2)
         self._tasks = [asyncio.create_task(self._run(), name=f"store writer {number}") for number in range(count)]
 
     async def put(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
@@ -131,7 +131,7 @@ class Writers:
         raise AssertionError
 
     async def _attempt(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
-        async with transaction(self._pool, self._limits, READ_COMMITTED) as connection:
+        async with self._database.transaction(DURABLE) as connection:
             at = self._now()
             if not arrivals:
                 await connection.execute("UPDATE store_meta SET probed_at = $1", at)

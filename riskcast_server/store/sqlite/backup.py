@@ -8,11 +8,14 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
-from riskcast_server.store.errors import StoreError, StoreFailed
+from omen_storage.lock_file import owned
+from omen_storage.sqlite.connection import connect_async, empty_log
+from omen_storage.sqlite.database_file import files_of, sync_directory
+from omen_storage.sqlite.schema import migrate
+from riskcast_server.store.errors import StoreError, StoreFailed, StoreLocked
 from riskcast_server.store.limits import StoreLimits
-from riskcast_server.store.sqlite.connection import connect_reader, connect_writer, empty_log, scalar, translated
-from riskcast_server.store.sqlite.database_file import owned, sync_directory
-from riskcast_server.store.sqlite.schema import APPLICATION_ID, migrate, migrations, new_epoch
+from riskcast_server.store.sqlite.connection import connect_writer, scalar, translated
+from riskcast_server.store.sqlite.schema import new_epoch, own_schema
 
 
 async def backup(path: Path, file: Path) -> None:
@@ -21,7 +24,7 @@ async def backup(path: Path, file: Path) -> None:
     """
     part = await asyncio.to_thread(_free_place, file)
     with translated():
-        connection = await connect_reader(path, StoreLimits().busy_timeout_ms)
+        connection = await connect_async(path, "ro", StoreLimits().busy_timeout_ms)
         try:
             await connection.execute_fetchall("VACUUM INTO ?", (str(part),))
         finally:
@@ -37,7 +40,7 @@ async def restore(path: Path, file: Path) -> str:
     over the new one, it would damage that.
     """
     part = path.with_name(f"{path.name}.part")
-    with owned(path):
+    with owned(path, StoreLocked):
         await asyncio.to_thread(_copy, file, part)
         epoch = new_epoch()
         await asyncio.to_thread(_renew, part, epoch)
@@ -49,13 +52,13 @@ async def restore(path: Path, file: Path) -> str:
 def _renew(part: Path, epoch: str) -> None:
     with translated(), closing(connect_writer(part, StoreLimits().busy_timeout_ms)) as connection:
         _check(connection)
-        migrate(connection, migrations())
+        migrate(connection, own_schema())
         connection.execute("UPDATE store_meta SET store_epoch = ?", (epoch,))
         empty_log(connection)
 
 
 def _check(connection: sqlite3.Connection) -> None:
-    if scalar(connection, "PRAGMA application_id") != APPLICATION_ID:
+    if scalar(connection, "PRAGMA application_id") != own_schema().application_id:
         raise StoreFailed("the backup holds no store")
     verdict = scalar(connection, "PRAGMA integrity_check(1)")
     if verdict != "ok":
@@ -81,7 +84,7 @@ def _free_place(file: Path) -> Path:
 
 
 def _copy(file: Path, part: Path) -> None:
-    for leftover in _files_of(part):
+    for leftover in files_of(part):
         leftover.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as copy, file.open("rb") as source:
@@ -103,11 +106,7 @@ def _put_in_place(part: Path, file: Path) -> None:
 
 
 def _replace(part: Path, path: Path) -> None:
-    for leftover in _files_of(path)[1:]:
+    for leftover in files_of(path)[1:]:
         leftover.unlink(missing_ok=True)
     sync_directory(path.parent)
     _put_in_place(part, path)
-
-
-def _files_of(path: Path) -> list[Path]:
-    return [path, Path(f"{path}-wal"), Path(f"{path}-shm")]

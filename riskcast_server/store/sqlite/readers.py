@@ -9,8 +9,9 @@ from typing import Any, TypeAlias, TypeVar
 
 import aiosqlite
 
+from omen_storage.sqlite.connection import connect_async
 from riskcast_server.store.errors import StoreUnavailable
-from riskcast_server.store.sqlite.connection import connect_reader, translated
+from riskcast_server.store.sqlite.connection import translated
 
 Rows: TypeAlias = list[Any]
 Read: TypeAlias = Callable[[str, Sequence[object]], Awaitable[Rows]]
@@ -62,7 +63,9 @@ class Readers:
         connection: aiosqlite.Connection | None = None
         try:
             with translated():
-                connection = self._idle.pop() if self._idle else await connect_reader(self._path, self._busy_timeout_ms)
+                connection = (
+                    self._idle.pop() if self._idle else await connect_async(self._path, "ro", self._busy_timeout_ms)
+                )
                 await connection.execute("BEGIN")
                 answer = await ask(_reading(connection))
                 await connection.execute("COMMIT")

@@ -13,8 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from riskcast_server.store.errors import StoreFull, StoreUnavailable
-from riskcast_server.store.sqlite.connection import AckTaken, connect_writer, empty_log, translated
+from omen_storage.sqlite.connection import copy_log, empty_log
+from riskcast_server.store.errors import FAULTS, StoreFull
+from riskcast_server.store.sqlite.connection import AckTaken, connect_writer, translated
 
 Answer = TypeVar("Answer")
 
@@ -77,7 +78,7 @@ class WriterThread:
         connection = connect_writer(self._path, self._busy_timeout_ms)
         try:
             if self._in_doubt:
-                _refuse_busy(emptied=empty_log(connection))
+                copy_log(connection, FAULTS)
         except BaseException:
             connection.close()
             raise
@@ -97,11 +98,6 @@ class WriterThread:
             # Closing rolls back. One that cannot be closed is dropped all the same.
             with suppress(sqlite3.Error):
                 connection.close()
-
-
-def _refuse_busy(*, emptied: bool) -> None:
-    if not emptied:
-        raise StoreUnavailable("somebody who reads keeps the log from being copied")
 
 
 def _committed(connection: sqlite3.Connection, step: Callable[[sqlite3.Connection], Answer]) -> Answer:

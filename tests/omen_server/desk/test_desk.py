@@ -1,8 +1,5 @@
 import os
 import sqlite3
-import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,48 +8,19 @@ from omen_server.desk.dead_letters import of_signal
 from omen_server.desk.errors import DeskFailed, DeskLocked, DeskTooNew, DeskUnavailable
 from tests.omen_server.desk.desks import desk_in
 from tests.omen_server.pipeline.raw_events import NOW
-from tests.processes import tree_environment
-
-SECOND_PROCESS = """
-import asyncio, sys
-from pathlib import Path
-from omen_server.desk.desk import open_desk
-from omen_server.desk.errors import DeskLocked
-async def main():
-    try:
-        async with open_desk(Path(sys.argv[1])):
-            print("opened")
-    except DeskLocked as error:
-        print(error.holder)
-asyncio.run(main())
-"""
 
 
-async def test_second_process_is_refused(tmp_path: Path) -> None:
+async def test_second_opening_is_refused(tmp_path: Path) -> None:
     """
-    A second process is told who has the desk; once it is closed, the next may have it.
+    While the desk is open another opening is told who has it; once it is closed, the next may have it.
     """
-
-    def second() -> str:
-        command = [sys.executable, "-c", SECOND_PROCESS, str(tmp_path / "desk.db")]
-        return subprocess.run(command, env=tree_environment(), capture_output=True, text=True, check=True).stdout
-
     async with desk_in(tmp_path):
-        assert second() == f"{os.getpid()}\n"
-        with pytest.raises(DeskLocked):
+        with pytest.raises(DeskLocked) as refused:
             async with desk_in(tmp_path):
                 pass
-    assert second() == "opened\n"
-
-
-async def test_file_is_private(tmp_path: Path) -> None:
-    """
-    Nobody else may read the desk, nor what SQLite lays beside it.
-    """
+    assert refused.value.holder == os.getpid()
     async with desk_in(tmp_path) as desk:
-        await desk.dead_letters.keep([of_signal("OMEN-AAAA", 1, "INVALID_FIELDS", "no")], NOW)
-        names = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}  # noqa: ASYNC240 - a test.
-    assert names == dict.fromkeys(("desk.db", "desk.db-wal", "desk.db-shm", "desk.db.lock"), 0o600)
+        assert desk.dead_letters.count == 0
 
 
 async def test_newer_schema_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import builtins
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -15,8 +16,11 @@ from omen_server.index import (
     Wanted,
     open_index,
 )
-from omen_server.index.postgres.connection import open_pool
-from omen_server.index.postgres.schema import migrate, migrations
+from omen_server.index.errors import FAULTS
+from omen_server.index.postgres.schema import own_schema
+from omen_storage.postgres.connection import open_database
+from omen_storage.postgres.limits import Limits
+from omen_storage.postgres.schema import migrate
 from tests.contracts.index_rows import filled, mark, offsets, row
 
 
@@ -63,13 +67,28 @@ async def test_older_schema_is_upgraded(postgres_url: str) -> None:
     """
     async with open_index(postgres_url) as index:
         await filled(index, [row(1)])
-    scripts = [*migrations(), "ALTER TABLE omen_signals ADD COLUMN more text NOT NULL DEFAULT 'x'"]
-    pool = await open_pool(postgres_url)
-    await migrate(pool, scripts)
-    await migrate(pool, scripts)
-    await pool.close()
+    scripts = [*own_schema().scripts, "ALTER TABLE omen_signals ADD COLUMN more text NOT NULL DEFAULT 'x'"]
+    async with open_database(postgres_url, Limits(), FAULTS) as database:
+        await migrate(database, replace(own_schema(), scripts=scripts))
+        await migrate(database, replace(own_schema(), scripts=scripts))
     assert await execute(postgres_url, "SELECT ledger_offset, more FROM omen_signals") == [(1, "x")]
     assert await execute(postgres_url, "SELECT schema_version FROM omen_index") == [(len(scripts),)]
+
+
+async def test_cutting_takes_its_time(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Cutting a large index may take longer than any other statement, on the server's side and on ours.
+    """
+    limits = Limits(statement_timeout_s=0.25, lock_timeout_s=0.25, idle_in_transaction_timeout_s=0.25)
+    async with open_index(postgres_url) as index:
+        await filled(index, [row(1), row(2)])
+    slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.6); RETURN NULL; END'"
+    await execute(postgres_url, slow)
+    await execute(postgres_url, "CREATE TRIGGER slow AFTER DELETE ON omen_signals EXECUTE FUNCTION slow()")
+    monkeypatch.setattr("omen_server.index.postgres.LIMITS", limits)
+    async with open_index(postgres_url) as index:
+        await index.projection.cut(1)
+        assert offsets((await index.lookup.page(Query())).items) == [1]
 
 
 async def test_lives_through_lost_connections(postgres_url: str) -> None:

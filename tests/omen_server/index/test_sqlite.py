@@ -1,9 +1,8 @@
-import asyncio
+import os
 import sqlite3
-import stat
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -22,11 +21,10 @@ from omen_server.index import (
     Wanted,
     open_index,
 )
-from omen_server.index.sqlite.connection import Thread
-from omen_server.index.sqlite.database_file import connect_writer, migrate, migrations
+from omen_server.index.sqlite.database_file import connect_writer, own_schema
+from omen_storage.sqlite.schema import migrate
+from omen_storage.sqlite.thread import Thread
 from tests.contracts.index_rows import filled, mark, offsets, row
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -53,28 +51,14 @@ def execute(path: Path, sql: str) -> list[tuple[object, ...]]:
         return database.execute(sql).fetchall()
 
 
-async def test_second_process_is_refused(path: Path, url: str) -> None:
+async def test_second_opening_is_refused(path: Path, url: str) -> None:
     """
-    While one process has the index open, another is refused, with the first one's pid; afterwards it is let in.
+    While the index is open another opening is refused, with the pid of who has it; afterwards it is let in.
     """
-    script = f"""
-import asyncio, sys
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "proto")!r}]
-from omen_server.index import open_index
-async def main():
-    async with open_index({url!r}):
-        print("open", flush=True)
-        sys.stdin.read()
-asyncio.run(main())
-"""
-    pipe = asyncio.subprocess.PIPE
-    other = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdin=pipe, stdout=pipe)
-    assert other.stdout is not None
-    assert await other.stdout.readline() == b"open\n"
-    with pytest.raises(IndexLocked, match=f"{path}.*{other.pid}"):
-        async with open_index(url):
-            pass
-    await other.communicate(b"")
+    async with open_index(url):
+        with pytest.raises(IndexLocked, match=f"{path}.*{os.getpid()}"):
+            async with open_index(url):
+                pass
     async with open_index(url) as index:
         assert await index.projection.mark() is None
 
@@ -89,16 +73,6 @@ async def test_keys_that_collide(url: str) -> None:
         await filled(index, [row(1, trace_id=one), row(2, trace_id=other)])
         assert offsets((await index.lookup.page(Query(trace_ids=[one]))).items) == [1]
         assert offsets((await index.lookup.page(Query(trace_ids=[other]))).items) == [2]
-
-
-async def test_file_is_private(path: Path, url: str) -> None:
-    """
-    Nobody else may read the index or its log.
-    """
-    async with open_index(url) as index:
-        await filled(index, [row(1)])
-        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-    assert modes == dict.fromkeys(("index.db", "index.db-wal", "index.db-shm", "index.db.lock"), 0o600)
 
 
 async def test_power_cut_may_not_tear(path: Path, url: str) -> None:
@@ -168,10 +142,10 @@ async def test_older_schema_is_upgraded(path: Path, url: str) -> None:
     execute(path, "PRAGMA user_version = 0")
     async with open_index(url) as index:
         await filled(index, [row(1)])
-    scripts = [*migrations(), "ALTER TABLE omen_signals ADD COLUMN more TEXT NOT NULL DEFAULT 'x';"]
+    scripts = [*own_schema().scripts, "ALTER TABLE omen_signals ADD COLUMN more TEXT NOT NULL DEFAULT 'x';"]
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        migrate(database, scripts)
-        migrate(database, scripts)
+        migrate(database, replace(own_schema(), scripts=scripts))
+        migrate(database, replace(own_schema(), scripts=scripts))
     assert execute(path, "SELECT ledger_offset, more FROM omen_signals") == [(1, "x")]
     assert execute(path, "PRAGMA user_version") == [(len(scripts),)]
 

@@ -1,13 +1,13 @@
 import asyncio
 import builtins
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
 import pytest
 
 from reconciler.state import PARK_ATTEMPTS, StateFailed, StateTooNew, StateUnavailable, open_state
-from reconciler.state.postgres import connection as driver
-from reconciler.state.postgres.schema import migrations
+from reconciler.state.postgres.schema import own_schema
 from tests.contracts.exercise_parked import attempt
 from tests.contracts.exercise_state import DAY, NOON, past, result, state
 from tests.reconciler.state.whole_runs import last_whole, saved
@@ -47,7 +47,7 @@ async def test_opened_together(postgres_url: str) -> None:
             assert await kept.runs.get(DAY) is None
 
     await asyncio.gather(*(opened() for _ in range(4)))
-    assert await execute(postgres_url, "SELECT schema_version FROM reconcile_control") == [(len(migrations()),)]
+    assert await execute(postgres_url, "SELECT schema_version FROM reconcile_control") == [(len(own_schema().scripts),)]
 
 
 async def test_two_count_at_once(postgres_url: str) -> None:
@@ -82,8 +82,9 @@ async def test_older_schema_is_upgraded(postgres_url: str, monkeypatch: pytest.M
     async with open_state(postgres_url) as kept:
         await kept.runs.save(result(), state())
         await kept.control.set_rate(7)
-    scripts = [*migrations(), "ALTER TABLE reconcile_state ADD COLUMN more text NOT NULL DEFAULT 'x'"]
-    monkeypatch.setattr("reconciler.state.postgres.migrations", lambda: scripts)
+    scripts = [*own_schema().scripts, "ALTER TABLE reconcile_state ADD COLUMN more text NOT NULL DEFAULT 'x'"]
+    newer = replace(own_schema(), scripts=scripts)
+    monkeypatch.setattr("reconciler.state.postgres.own_schema", lambda: newer)
     for _ in range(2):
         async with open_state(postgres_url) as kept:
             assert await kept.runs.get(DAY) == state()
@@ -132,20 +133,6 @@ async def test_failed_commit_can_be_repeated(postgres_url: str, applied: bool, m
         assert (await kept.runs.get(DAY) == state()) == applied
         await kept.runs.save(result(run=1), state())
         assert await past(kept) == [result(run=1)]
-
-
-async def test_commits_wait_for_the_disk(postgres_url: str) -> None:
-    """
-    What writes waits for the database's disk, also where the database is set not to.
-    """
-    name = postgres_url.partition("?")[0].rpartition("/")[2]
-    await execute(postgres_url, f"ALTER DATABASE {name} SET synchronous_commit = off")
-    pool = await driver.open_pool(postgres_url)
-    async with driver.transaction(pool, driver.WRITE) as connection:
-        assert await connection.fetchval("SHOW synchronous_commit") == "on"
-    async with pool.acquire() as session:
-        assert await session.fetchval("SHOW synchronous_commit") == "off"
-    await pool.close()
 
 
 async def test_unreachable_is_said(postgres_url: str) -> None:

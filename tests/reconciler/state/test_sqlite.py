@@ -1,24 +1,23 @@
 import asyncio
+import os
 import sqlite3
-import stat
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from omen_storage.faults import Faults
+from omen_storage.sqlite import connection as driver
+from omen_storage.sqlite import thread
 from reconciler.state import StateFailed, StateLocked, StateTooNew, StateUnavailable, StateUrlUnknown, open_state
-from reconciler.state.sqlite import connection as driver
 from reconciler.state.sqlite import runs
-from reconciler.state.sqlite.connection import Thread
-from reconciler.state.sqlite.database_file import connect, make_private, migrate, migrations
+from reconciler.state.sqlite.database_file import connect, own_schema
 from tests.contracts.exercise_state import DAY, past, result, state
 from tests.reconciler.state.whole_runs import last_whole, saved
 
-ROOT = Path(__file__).parents[3]
 DYING = Path(__file__).parent / "dying_state.py"
 
 
@@ -77,41 +76,16 @@ async def test_killed_at_any_time(url: str, lines: int) -> None:
         assert told <= await last_whole(kept) <= told + 1
 
 
-async def test_second_process_is_refused(path: Path, url: str) -> None:
+async def test_second_opening_is_refused(path: Path, url: str) -> None:
     """
-    While one process has the state open, another is refused, with the first one's pid; afterwards it is let in.
+    While the state is open another opening is refused, with the pid of who has it; afterwards it is let in.
     """
-    script = f"""
-import asyncio, sys
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "proto")!r}]
-from reconciler.state import open_state
-async def main():
-    async with open_state({url!r}):
-        print("open", flush=True)
-        sys.stdin.read()
-asyncio.run(main())
-"""
-    pipe = asyncio.subprocess.PIPE
-    other = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdin=pipe, stdout=pipe)
-    assert other.stdout is not None
-    assert await other.stdout.readline() == b"open\n"
-    with pytest.raises(StateLocked, match=f"{path}.*{other.pid}"):
-        async with open_state(url):
-            pass
-    await other.communicate(b"")
+    async with open_state(url):
+        with pytest.raises(StateLocked, match=f"{path}.*{os.getpid()}"):
+            async with open_state(url):
+                pass
     async with open_state(url) as kept:
         assert await kept.runs.get(DAY) is None
-
-
-async def test_file_is_private(path: Path, url: str) -> None:
-    """
-    Nobody else may read the state or its log.
-    """
-    async with open_state(url) as kept:
-        await kept.runs.save(result(), state())
-        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-    names = ("reconcile.db", "reconcile.db-wal", "reconcile.db-shm", "reconcile.db.lock")
-    assert modes == dict.fromkeys(names, 0o600)
 
 
 async def test_commits_wait_for_the_disk(path: Path, url: str) -> None:
@@ -160,26 +134,13 @@ async def test_older_schema_is_upgraded(path: Path, url: str, monkeypatch: pytes
     execute(path, "PRAGMA user_version = 0")
     async with open_state(url) as kept:
         await kept.runs.save(result(), state())
-    scripts = [*migrations(), "ALTER TABLE reconcile_state ADD COLUMN more TEXT NOT NULL DEFAULT 'x';"]
-    monkeypatch.setattr("reconciler.state.sqlite.database_file.migrations", lambda: scripts)
+    scripts = [*own_schema().scripts, "ALTER TABLE reconcile_state ADD COLUMN more TEXT NOT NULL DEFAULT 'x';"]
+    monkeypatch.setattr("reconciler.state.sqlite.database_file.migrations", lambda _package: scripts)
     for _ in range(2):
         async with open_state(url) as kept:
             assert await kept.runs.get(DAY) == state()
     assert execute(path, "SELECT partition, more FROM reconcile_state") == [(DAY, "x")]
     assert execute(path, "PRAGMA user_version") == [(len(scripts),)]
-
-
-async def test_failed_upgrade_leaves_the_old_version(path: Path, url: str) -> None:
-    """
-    A migration that fails half way leaves the database as it was.
-    """
-    async with open_state(url):
-        pass
-    scripts = [*migrations(), "CREATE TABLE half (a TEXT); CREATE TABLE reconcile_state (a TEXT);"]
-    with closing(sqlite3.connect(path, isolation_level=None)) as database, pytest.raises(sqlite3.Error):
-        migrate(database, scripts)
-    assert execute(path, "PRAGMA user_version") == [(1,)]
-    assert execute(path, "SELECT name FROM sqlite_schema WHERE name = 'half'") == []
 
 
 async def test_database_of_something_else_is_left_alone(path: Path, url: str) -> None:
@@ -254,12 +215,12 @@ async def test_failed_commit_can_be_repeated(url: str, applied: bool, monkeypatc
             original(connection, **named)
         raise error
 
-    def copy_log(connection: sqlite3.Connection) -> None:
+    def copy_log(connection: sqlite3.Connection, faults: Faults) -> None:
         copied.append("log")
-        original_copy(connection)
+        original_copy(connection, faults)
 
-    original, original_copy = runs.save, driver._copy_log
-    monkeypatch.setattr(driver, "_copy_log", copy_log)
+    original, original_copy = runs.save, driver.copy_log
+    monkeypatch.setattr(thread, "copy_log", copy_log)
     async with open_state(url) as kept:
         monkeypatch.setattr(runs, "save", save)
         with pytest.raises(StateUnavailable, match="IOERR_FSYNC"):
@@ -302,7 +263,7 @@ async def test_waiting_is_bounded(path: Path, url: str, monkeypatch: pytest.Monk
     """
     More callers than may wait are refused at once; a cancelled one leaves its run whole or not there.
     """
-    monkeypatch.setattr(driver, "WAITING_MAX", 3)
+    monkeypatch.setattr("reconciler.state.sqlite.WAITING_MAX", 3)
     async with open_state(url) as kept:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -315,18 +276,3 @@ async def test_waiting_is_bounded(path: Path, url: str, monkeypatch: pytest.Monk
         await asyncio.gather(*waiting[:2])
         assert await last_whole(kept) == 2
         assert await kept.control.paused() is None
-
-
-async def test_closing_finishes_what_waits(path: Path) -> None:
-    """
-    What was begun before closing is done; what comes after is refused.
-    """
-    make_private(path)
-    thread = Thread(partial(connect, path))
-    count = thread.run(lambda connection: connection.execute("SELECT count(*) FROM reconcile_control").fetchone())
-    counting = asyncio.create_task(count)
-    await asyncio.sleep(0)
-    await thread.close()
-    assert await counting == (1,)
-    with pytest.raises(StateUnavailable, match="closing"):
-        await thread.run(lambda _: None)

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from asyncpg.pool import PoolConnectionProxy
 
+from omen_storage.postgres.limits import Limits
 from riskcast_server.store import (
     StoreFailed,
     StoreFull,
@@ -19,6 +20,7 @@ from riskcast_server.store import (
     open_store,
     restore_store,
 )
+from riskcast_server.store.limits import POSTGRES
 from riskcast_server.store.postgres.positions import PostgresPositions
 from tests.contracts.arrivals import DAY, arrival, run, signal_id
 from tests.contracts.store_engines import PostgresDatabase, watch_commits
@@ -181,7 +183,7 @@ async def test_lost_connections_are_made_again(database: PostgresDatabase) -> No
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid != pg_backend_pid()"
         )
-        for _ in range(StoreLimits().connections_max):
+        for _ in range(POSTGRES.connections_max):
             with suppress(StoreUnavailable):
                 await store.signals.put([arrival(1, 1)])
         (receipt,) = await store.signals.put([arrival(1, 1)])
@@ -206,7 +208,7 @@ async def test_transactions_have_their_limits(database: PostgresDatabase, monkey
         seen.append({name: (await original(connection, f"SHOW {name}"))[0][0] for name in names})
         return await original(connection, sql, *parameters)
 
-    limits = StoreLimits(statement_timeout_s=7, lock_timeout_s=3, idle_in_transaction_timeout_s=5)
+    limits = StoreLimits(postgres=Limits(statement_timeout_s=7, lock_timeout_s=3, idle_in_transaction_timeout_s=5))
     async with open_store(database.url, limits=limits) as store:
         monkeypatch.setattr(PoolConnectionProxy, "fetch", shown)
         await store.signals.put([arrival(1, 1)])
@@ -221,7 +223,7 @@ async def test_without_prepared_statements(database: PostgresDatabase) -> None:
     """
     Behind a PgBouncer, with no statement kept and nothing set on the session, everything works.
     """
-    async with open_store(database.url, limits=StoreLimits(statement_cache_size=0)) as store:
+    async with open_store(database.url, limits=StoreLimits(postgres=Limits(statement_cache_size=0))) as store:
         await store.signals.put(run(1, 1100))
         answer = await store.positions.coverage(DAY, 1, 1200)
         page = await store.signals.list_signals(limit=10)

@@ -21,7 +21,7 @@ from riskcast_server.store import (
     backup_store,
     open_store,
 )
-from riskcast_server.store.sqlite.connection import connect_reader, scalar
+from riskcast_server.store.sqlite.connection import scalar
 from riskcast_server.store.sqlite.signals import SqliteSignals
 from tests.contracts.arrivals import DAY, arrival, run
 from tests.contracts.store_engines import SqliteDatabase, watch_commits
@@ -95,19 +95,6 @@ async def test_weak_settings_are_refused(database: SqliteDatabase, monkeypatch: 
     with pytest.raises(StoreFailed, match="synchronous 1"):
         async with database.opened():
             pytest.fail("it was opened")
-
-
-async def test_readers_cannot_write(database: SqliteDatabase) -> None:
-    """
-    A connection that reads refuses to write, and waits as long as the writer for a lock.
-    """
-    async with database.opened():
-        reader = await connect_reader(database.path, 10_000)
-        assert list(await reader.execute_fetchall("PRAGMA busy_timeout")) == [(10_000,)]
-        assert list(await reader.execute_fetchall("PRAGMA mmap_size")) == [(0,)]
-        with pytest.raises(aiosqlite.OperationalError):
-            await reader.execute("DELETE FROM signals")
-        await reader.close()
 
 
 async def test_tables_are_strict(database: SqliteDatabase) -> None:
