@@ -6,10 +6,9 @@ import sys
 
 from omen_rpc.program import start
 from omen_rpc.server import Server
-from omen_rpc.settings import Loaded, Program
+from omen_rpc.settings import Loaded, Program, ServerSettings
 from riskcast.v1 import ingest_service_pb2 as pb
 from riskcast.v1.ingest_service_pb2_grpc import IngestServiceServicer
-from riskcast_server.settings import RiskCastSettings
 
 PROGRAM = Program(name="bench-echo", prefix="RISKCAST", summary="Answers every Ingest at once.", table="riskcast")
 
@@ -28,7 +27,7 @@ class Echo(IngestServiceServicer):
         return reply
 
 
-async def run(loaded: Loaded[RiskCastSettings]) -> None:
+async def run(loaded: Loaded[ServerSettings]) -> None:
     """
     Serve until told to stop.
     """
@@ -41,4 +40,4 @@ async def run(loaded: Loaded[RiskCastSettings]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(start(PROGRAM, RiskCastSettings, run))
+    sys.exit(start(PROGRAM, ServerSettings, run))
