@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from omen_console import shown
 from omen_console.console import Console
-from omen_console.pulse import COUNTING, Day, Reading
+from omen_console.pulse import Day, Reading
 from omen_console.shown import NOTHING, number
-from omen_console.upstream import Trouble
+from omen_console.upstream import ASKING, COUNTING, Trouble
 
 SERVERS = ("omen", "riskcast", "reconciler")
 
@@ -56,8 +56,8 @@ def way_state(reading: Reading, breaker: str) -> str:
     Return how the way from OMEN to RiskCast is, in a word.
     """
     if reading.state("omen") != "up":
-        return "stale" if reading.stats.is_stale else "down"
-    if reading.state("riskcast") != "up" or breaker == "OPEN":
+        return ASKING if reading.stats.is_asking else "stale" if reading.stats.is_stale else "down"
+    if reading.state("riskcast") not in {"up", ASKING} or breaker == "OPEN":
         return "LEDGER_ONLY"
     return breaker if breaker == "HALF_OPEN" else "up"
 
@@ -73,12 +73,12 @@ def hero(reading: Reading) -> dict[str, str]:
             "ledger": NOTHING if reading.day.trouble else "0",
             "riskcast": NOTHING if reading.day.trouble or reading.store.trouble else "0",
             "tone-hero": "plain",
-            "verdict": "OMEN does not answer." if reading.day.trouble else "No signals yet.",
+            "verdict": no_day(reading),
         }
     # The comparison may be some seconds old; that RiskCast does not answer is known sooner.
     tone, verdict = judged(day, day.stored.trouble or reading.store.trouble)
     return {
-        "day": day.partition,
+        "day": f"{day.partition}, with its late arrivals" if day.has_late else day.partition,
         "ledger": number(day.ledger),
         "riskcast": number(day.stored.value),
         "tone-hero": "warn" if reading.day.trouble is not None else tone,
@@ -86,12 +86,21 @@ def hero(reading: Reading) -> dict[str, str]:
     }
 
 
+def no_day(reading: Reading) -> str:
+    """
+    Return why there is no comparison.
+    """
+    if reading.day.trouble is None:
+        return "No signals yet."
+    return "OMEN is being asked." if reading.day.is_asking else "OMEN does not answer."
+
+
 def judged(day: Day, trouble: Trouble | None) -> tuple[str, str]:
     """
     Return the tone and the sentence for a day's two counts.
     """
     missing = day.missing
-    if trouble is not None and trouble.state == COUNTING:
+    if trouble is not None and trouble.state in {ASKING, COUNTING}:
         return "plain", trouble.text
     if trouble is not None:
         count = f": {missing:,} wait" if missing else ""

@@ -100,7 +100,7 @@ async def opened(**settings: Any) -> AsyncIterator[Web]:
         transport = httpx.ASGITransport(application(console), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1{chosen.base_path}") as client:
             yield Web(console, client)
-        await console.rounds.close()
+        await console.close()
 
 
 @pytest.fixture

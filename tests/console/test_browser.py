@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from omen_client import OmenClient
 from tests.conftest import need
@@ -153,6 +153,27 @@ async def test_figures_and_rows_come_by_themselves(show: Show, browser: Browser)
             await omen.emit_all(signals(50, 41_000 + 50 * number))
             await expect(page.locator("#rows tr").first).to_contain_text(f"OMEN-STAGE{41_049 + 50 * number}")
         assert await page.locator("#rows tr").count() == 200
+
+
+async def test_a_page_that_still_asks_looks_again(show: Show, browser: Browser) -> None:
+    """
+    A page that was drawn without an answer is loaded again by itself until it has all of them, and then no more.
+    """
+    made: list[str] = []
+
+    async def incomplete(route: Route) -> None:
+        reply = await route.fetch()
+        made.append(await reply.text())
+        asks = len(made) < 3
+        await route.fulfill(
+            response=reply, body=made[-1].replace("<main ", '<main data-asks="0.1" ' if asks else "<main ")
+        )
+
+    async with page_of(browser, show.root) as page:
+        await page.route(f"{show.root}partitions", incomplete)
+        await page.goto(show.root + "partitions", wait_until="commit")
+        await expect(page.locator("main:not([data-asks])")).to_be_visible()
+        assert len(made) == 3
 
 
 async def test_nothing_is_streamed_to_a_hidden_page(show: Show, browser: Browser) -> None:

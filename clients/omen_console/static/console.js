@@ -64,11 +64,23 @@ function tell(text, tone) {
   link.dataset.tone = tone;
 }
 
+function isTyping() {
+  return document.activeElement?.matches("input, select");
+}
+
+// What was still being asked when the page was made is there a little later.
+function lookAgain() {
+  if (document.hidden || isTyping()) setTimeout(lookAgain, 1000);
+  else location.reload();
+}
+
+if (main?.dataset.asks) setTimeout(lookAgain, 1000 * main.dataset.asks);
+
 // A page that says who does not answer looks again when that one is back, unless somebody is typing.
 function isBack(live) {
   const back = Object.entries(live).some(([name, word]) => name.startsWith("state-") && word === "up" && states[name] && states[name] !== "up");
   Object.assign(states, live);
-  return back && document.querySelector(".retry") && !document.activeElement?.matches("input, select");
+  return back && document.querySelector(".retry") && !isTyping();
 }
 
 function apply(live) {
