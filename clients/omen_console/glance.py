@@ -77,11 +77,13 @@ def hero(reading: Reading) -> dict[str, str]:
         }
     # The comparison may be some seconds old; that RiskCast does not answer is known sooner.
     tone, verdict = judged(day, day.stored.trouble or reading.store.trouble)
+    if reading.day.trouble is not None:
+        tone, verdict = "warn", as_it_was(day)
     return {
         "day": f"{day.partition}, with its late arrivals" if day.has_late else day.partition,
         "ledger": number(day.ledger),
         "riskcast": number(day.stored.value),
-        "tone-hero": "warn" if reading.day.trouble is not None else tone,
+        "tone-hero": tone,
         "verdict": verdict,
     }
 
@@ -93,6 +95,16 @@ def no_day(reading: Reading) -> str:
     if reading.day.trouble is None:
         return "No signals yet."
     return "OMEN is being asked." if reading.day.is_asking else "OMEN does not answer."
+
+
+def as_it_was(day: Day) -> str:
+    """
+    Return what to make of a comparison of before OMEN was gone.
+    """
+    if day.missing is None:
+        return "OMEN does not answer."
+    missing = f"{day.missing:,} were not at RiskCast" if day.missing else "Nothing was missing"
+    return f"{missing} when OMEN last answered."
 
 
 def judged(day: Day, trouble: Trouble | None) -> tuple[str, str]:
@@ -132,10 +144,12 @@ def rounds(console: Console, reading: Reading) -> dict[str, str]:
     """
     Return the round that was begun here, and whether reconciling is paused.
     """
-    overview, last = reading.overview.value, console.rounds.last
+    overview, last, day = reading.overview.value, console.rounds.last, reading.day.value
+    # What was up to date then is not now: the words beside the figures must not contradict them.
+    over = last is not None and last.is_good and day is not None and bool(day.missing)
     return {
         "paused": "Paused" if overview is not None and overview.paused else "",
-        "round": last.headline if last is not None else "",
+        "round": last.headline if last is not None and not over else "",
         "tone-round": last.tone if last is not None else "plain",
         "running": "yes" if console.rounds.is_running else "",
     }

@@ -21,7 +21,10 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-PAGES = (*SCREENS, f"partitions/{SEALED}", "signals/OMEN-STAGE00007", f"proof?partition={SEALED}&do=flip&frame=2", "no")
+PAGES = (
+    *SCREENS, f"partitions/{SEALED}", "signals/OMEN-STAGE00007", f"proof?partition={SEALED}&do=flip&frame=2", "no",
+    f"signals/{'X' * 90}",
+)  # fmt: skip
 
 # A busy machine is slow, not wrong.
 expect.set_options(timeout=20_000)
@@ -232,6 +235,9 @@ async def test_the_demo_is_played_in_the_browser(show: Show, browser: Browser) -
         return await newest.locator("td").nth(5).inner_text()
 
     async with page_of(browser, show.root) as page:
+        await page.goto(show.root)
+        await page.click("button:has-text('Run Reconcile')")
+        await expect(page.locator("output")).to_have_text(re.compile(r"Up to date|Replayed \d+"))
         ack = await send(page, "DELIVERED")
         await page.fill("input[name=count]", "3")
         await page.click("button:has-text('Send N duplicates')")
@@ -247,6 +253,7 @@ async def test_the_demo_is_played_in_the_browser(show: Show, browser: Browser) -
             await expect(page.locator("#log-rows tr").first).to_contain_text("Reconcile will recover")
             await page.goto(show.root)
             await expect(page.locator("[data-live=state-pipeline]")).to_have_text("LEDGER_ONLY")
+            await expect(page.locator("output")).to_have_text("")  # "Up to date" was true once.
             await expect(page.locator("[data-live=verdict]")).to_contain_text(
                 "wait while RiskCast is down. Reconcile will recover."
             )

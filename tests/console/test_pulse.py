@@ -179,6 +179,23 @@ async def test_a_days_late_arrivals_are_of_the_day(
         assert hero(reading)["day"] == words
 
 
+async def test_a_comparison_of_before_is_told_as_such() -> None:
+    """
+    When OMEN is gone the headline says what was missing when it last answered, and nothing of RiskCast's state now.
+    """
+    far = Far()
+    async with pulse_of(far) as pulse:
+        reading = await pulse.read()
+        gone = Trouble("omen", "down", "UNAVAILABLE", "", "")
+        stale = replace(reading, day=replace(reading.day, trouble=gone))
+        assert hero(stale)["verdict"] == "3 were not at RiskCast when OMEN last answered."
+        assert reading.day.value is not None
+        whole = replace(reading.day.value, stored=Answer(10, reading.at))
+        assert hero(replace(stale, day=replace(stale.day, value=whole)))["verdict"] == (
+            "Nothing was missing when OMEN last answered."
+        )
+
+
 async def test_who_takes_his_time_is_shown_as_he_was() -> None:
     """
     No reading waits for a server: at first it says that it asks, later it has what was told last; an answer that came
