@@ -25,7 +25,7 @@ from omen_rpc.server_info import own_version
 
 HERE: Final = Path(__file__).parent
 # A page that is ready by then comes in one piece, with its status; a later one begins with its skeleton.
-SKELETON_AFTER_S: Final = 0.05
+SKELETON_AFTER_S: Final = 0.25
 ASKED_AGAIN_S: Final = 1
 COUNTED_AGAIN_S: Final = 3
 THEMES: Final = ("system", "light", "dark")
