@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -54,31 +54,15 @@ class Pages:
     def __init__(self, settings: ConsoleSettings, gate: Gate) -> None:
         self._settings, self._gate = settings, gate
         self.base = settings.base_path
-        self._version = assets_version()
-        self._environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(HERE / "templates"),
-            autoescape=True,
-            finalize=shown.in_order,
-            auto_reload=False,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.filters.update(
-            number=shown.number, share=shown.share, size=shown.size, duration=shown.duration, tone=shown.tone
-        )
-        self._environment.globals.update(
-            short=shown.short,
-            words=words,
-            url=self.url,
-            same=Equivalents(settings),
-            settings=settings,
-            is_writable=gate.is_writable,
-            version=own_version(),
-            assets=self._version,
-            NOTHING=shown.NOTHING,
-            token_name=TOKEN,
-        )
+        self._environment = templates()
+        self._same_everywhere = {
+            "url": self.url,
+            "same": Equivalents(settings),
+            "settings": settings,
+            "is_writable": gate.is_writable,
+            "version": own_version(),
+            "assets": assets_version(),
+        }
 
     def url(self, path: str = "", /, **query: object) -> str:
         """
@@ -165,6 +149,7 @@ class Pages:
         theme, times = request.cookies.get("omen_theme", ""), request.cookies.get("omen_times", "")
         times = times if times in TIMES else TIMES[0]
         return {
+            **self._same_everywhere,
             "label": label,
             "now": now,
             "when": partial(shown.when, now=now, style=times),
@@ -183,6 +168,27 @@ def asks_s(context: Mapping[str, Any]) -> int:
     troubles = [each.trouble for each in context.values() if isinstance(each, Answer) and each.is_asking]
     states = {each.state for each in troubles if each is not None}
     return COUNTED_AGAIN_S if COUNTING in states else ASKED_AGAIN_S if states else 0
+
+
+@cache
+def templates() -> jinja2.Environment:
+    """
+    Return the templates. They are the same for all consoles of a process, which compiles each of them once.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        finalize=shown.in_order,
+        auto_reload=False,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=shown.number, share=shown.share, size=shown.size, duration=shown.duration, tone=shown.tone
+    )
+    environment.globals.update(short=shown.short, words=words, NOTHING=shown.NOTHING, token_name=TOKEN)
+    return environment
 
 
 def assets_version() -> str:
