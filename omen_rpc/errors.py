@@ -66,6 +66,13 @@ class CallError(Exception):
         return catalogue().get(self.reason)
 
     @property
+    def said(self) -> str:
+        """
+        What happened this time, without what to do: for whoever makes this error again under its own name.
+        """
+        return self.message.removesuffix(f" {self.rule.remedy}") if self.rule else self.message
+
+    @property
     def retryable(self) -> bool:
         """
         Whether sending the same again may succeed.

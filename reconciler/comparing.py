@@ -39,7 +39,7 @@ class Comparing:
         """
         Fix up to where a partition is compared.
         """
-        return watermark_of(partition, await self._omen.watermark(partition))
+        return watermark_of(partition, await self._omen.watermark(partition, timeout_s=FIRST_LOOK_S))
 
     async def coverage(self, mark: Watermark, *, full: bool = False) -> Coverage:
         """

@@ -260,7 +260,7 @@ def translated(error: CallError) -> CallError:
     Return a peer's error as ours. Only that a partition is unknown is the caller's own matter.
     """
     if isinstance(error, NotFound) and error.reason == "PARTITION_NOT_FOUND":
-        return fault(Reason.ERROR_REASON_PARTITION_NOT_FOUND, error.message, metadata=error.metadata)
+        return fault(Reason.ERROR_REASON_PARTITION_NOT_FOUND, error.said, metadata=error.metadata)
     if not error.domain and error.rule is not None:
         return error  # Made here: what another server sends has that server's domain, and a lost connection no reason.
     peer = {"omen.v1": "OMEN", "riskcast.v1": "RiskCast"}.get(error.domain, "OMEN or RiskCast")

@@ -247,11 +247,12 @@ class OmenClient(ServerClient):
                 for event in reply.batch.events:
                     yield event
 
-    async def watermark(self, name: str) -> pb.GetWatermarkResponse:
+    async def watermark(self, name: str, *, timeout_s: float | None = None) -> pb.GetWatermarkResponse:
         """
-        Return how far a partition is durable and settled, and where its gaps are.
+        Return how far a partition is durable and settled, and where its gaps are. The first one of a day reads the day.
         """
-        return await self.connection.call(self._ledger.GetWatermark, pb.GetWatermarkRequest(partition=name))
+        request = pb.GetWatermarkRequest(partition=name)
+        return await self.connection.call(self._ledger.GetWatermark, request, timeout_s=timeout_s)
 
     async def fingerprint(
         self,

@@ -66,18 +66,18 @@ def test_percentiles_are_of_the_calls() -> None:
 
 def test_every_case_of_ingest_is_measured_and_nothing_is_left(tmp_path: Path) -> None:
     """
-    `omen bench ingest` measures its nine cases against a server of its own, with the ratios and the machine beside.
+    `omen bench ingest` measures its ten cases against servers of its own, with the ratios and the machine beside.
     """
     ended = omen("bench", "ingest", "--seconds", "2", "--dir", tmp_path, "-o", "json")
     assert ended.code == 0, ended
     told = json.loads(ended.out)
     cases = [(figure["case"], figure["producers"]) for figure in told["figures"]]
-    assert cases[:3] == [("echo", 64), ("raw unary", 64), ("coalesced", 1)]
-    assert len(cases) == 9
+    assert cases[:4] == [("health check", 64), ("echo", 64), ("raw unary", 64), ("coalesced", 1)]
+    assert len(cases) == 10
     for figure in told["figures"]:
         assert figure["p50_ms"] <= figure["p90_ms"] <= figure["p99_ms"] <= figure["p999_ms"]
         assert figure["records"] > 0
-    assert told["raw_unary_to_echo"] > 0
+    assert told["raw_unary_to_echo"] > 0 < told["raw_unary_to_health_check"]
     assert told["coalesced_64_to_raw_unary"] > 0
     assert told["store"] == "sqlite"
     assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 What a comparison costs, counted and not timed: bytes between the three, and records read from the ledger.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -12,7 +13,11 @@ import pytest
 
 from omen.v1.position_pb2 import LedgerGap
 from omen.v1.signal_pb2 import SignalEvent
+from omen_client import OmenClient
+from omen_rpc.errors import DeadlineExceeded
 from omen_rpc.position import BLOCK_POSITIONS
+from omen_server.ledger.partition import Gap
+from reconciler.comparing import Comparing
 from tests.ledgers import entries, signal_id
 from tests.reconciler.world import DAY, World, status, world
 
@@ -91,3 +96,27 @@ async def test_a_riskcast_that_cannot_pack_is_understood(tmp_path: Path) -> None
         plain = await at.comparing.coverage(mark)
         assert packed.missing == plain.missing == ((1, 1), (4, 8), (10, 29))
         assert packed.bytes_compared < plain.bytes_compared
+
+
+async def test_the_first_look_at_a_day_may_take_long(tmp_path: Path) -> None:
+    """
+    OMEN reads all of a day to tell its watermark and its sum for the first time: both outwait a client's own deadline.
+    """
+    counted = asyncio.Event()
+    async with world(tmp_path) as at, OmenClient(str(at.near.server.address), timeout_s=0.2, attempts_max=1) as omen:
+        await at.append(range(1, 11))
+        gaps, comparing = at.near.ledger.gaps, Comparing(omen, at.far.client)
+        mark = await comparing.watermark(DAY)
+
+        async def counting(name: str) -> list[Gap]:
+            await counted.wait()
+            return await gaps(name)
+
+        at.near.ledger.gaps = counting  # type: ignore[method-assign]
+        looks = asyncio.gather(comparing.watermark(DAY), comparing.ledger_sum(mark))
+        for impatient in (omen.watermark(DAY), omen.fingerprint(DAY)):
+            with pytest.raises(DeadlineExceeded):
+                await impatient
+        counted.set()
+        again, (ledger, _) = await looks
+        assert (again.through, ledger.count) == (10, 10)

@@ -111,6 +111,7 @@ class History(RuleBasedStateMachine):
         self.known: dict[int, SignalEvent] = {}
         self.acks: dict[str, str] = {}
         self.backup: Path | None = None
+        self.acks_then: dict[str, str] = {}
         self.sealed = self.paused = False
 
     @property
@@ -187,17 +188,17 @@ class History(RuleBasedStateMachine):
         """
         self.backup = self.stage.place / f"backup-{next(self.stage.files)}.db"
         self.stage.run(self.at.far.back_up(self.backup))
+        self.acks_then = self.acks.copy()
 
     @precondition(lambda self: self.backup)
     @rule()
     def restore(self) -> None:
         """
-        RiskCast goes back to its backup.
+        RiskCast goes back to its backup, and the acks with it: also that of a row which was deleted since and replayed.
         """
         assert self.backup is not None
         self.stage.run(self.at.far.restore(self.backup))
-        stored = self.at.far.acks()
-        self.acks = {name: ack for name, ack in self.acks.items() if name in stored}
+        self.acks = self.acks_then.copy()
 
     @precondition(lambda self: self.known)
     @rule(index=st.integers(1, 12))

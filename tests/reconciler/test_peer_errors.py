@@ -31,8 +31,10 @@ async def test_only_what_is_the_caller_s_own_matter_is_passed_on(tmp_path: Path)
     own = fault(Reason.ERROR_REASON_RECONCILE_PAUSED, metadata={"reason": "a move"})
     assert translated(own) is own
     async with asked(tmp_path) as at:
-        unknown = translated(await refused(at.world.near.client.watermark("2020-02-29")))
+        told = await refused(at.world.near.client.watermark("2020-02-29"))
+        unknown = translated(told)
         assert (unknown.reason, unknown.domain) == ("PARTITION_NOT_FOUND", "")
+        assert unknown.message == told.message  # The remedy once, and not once more.
         async with OmenClient(at.address) as no_omen, RiskCastClient("127.0.0.1:1", attempts_max=1) as nobody:
             wrong = await refused(no_omen.watermark(DAY))
             lost = await refused(nobody.coverage(DAY, 1))

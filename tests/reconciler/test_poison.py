@@ -95,6 +95,22 @@ async def test_what_is_cured_arrives_by_itself(tmp_path: Path) -> None:
         assert await at.state.parked.count(DAY) == 0
 
 
+async def test_what_arrives_on_another_way_is_forgotten(tmp_path: Path) -> None:
+    """
+    A parked signal that the hot path brings after all is not parked any more, and nobody sends it again.
+    """
+    async with world(tmp_path) as at:
+        poison = await poisoned(at, range(1, 21), range(5, 8))
+        assert status(await at.one()) == ("PARTIAL", "parked")
+        at.far.door.poison.clear()
+        await at.push([each for each in await at.records(DAY) if each.signal_id in poison])
+        sent(at)
+        result = await at.one()
+        assert (status(result), result.replayed_count) == (("COMPLETED", ""), 0)
+        assert not sent(at)
+        assert await at.state.parked.count(DAY) == 0
+
+
 async def test_parked_ones_are_replayed_by_their_ids(tmp_path: Path) -> None:
     """
     Exactly those that are named are sent; a wrong count and an unknown id are refused before anything is sent.

@@ -26,9 +26,9 @@ class Case:
     payload: str = "protobuf"
 
 
-def echo_of(connection: Connection) -> Callable[[], Awaitable[Any]]:
+def health_check_of(connection: Connection) -> Callable[[], Awaitable[Any]]:
     """
-    Return a call that does nothing.
+    Return a call that carries nothing and does nothing.
     """
     method: Any = connection.calls.unary_unary(
         "/grpc.health.v1.Health/Check",

@@ -1,7 +1,7 @@
 """
 What OMEN takes on: ready signals and raw events, measured by a client on the same machine.
 
-Every case is bounded in time. The echo is a health check through the same gate: what a call costs that does nothing.
+Every case is bounded in time. The health check is the least that a call through the same gate can cost.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,7 +10,7 @@ from itertools import count
 
 from omen.v1 import signal_service_pb2 as pb
 from omen.v1.signal_pb2 import MarketFigures, RawSignalEvent
-from omen_cli.bench.cases import Case, echo_of, timed
+from omen_cli.bench.cases import Case, health_check_of, timed
 from omen_cli.bench.figures import Figure
 from omen_cli.bench.typical import typical_signal
 from omen_client import CallError, OmenClient
@@ -92,7 +92,7 @@ async def measure_emit(address: str, seconds: float, payload: str) -> AsyncItera
         ledger = emitter(omen, pb.DELIVERY_LEDGER)
         await ledger(known)
         cases = [
-            Case("echo", ALONE, 1, echo_of(omen.connection)),
+            Case("health check", ALONE, 1, health_check_of(omen.connection)),
             Case("raw unary", ALONE, 1, lambda: ledger([items.signal()])),
             *(
                 Case("coalesced", callers, 1, lambda: one(omen, items.signal(), pb.DELIVERY_LEDGER))

@@ -1,15 +1,18 @@
 """
 What RiskCast takes on, measured by a client on the same machine against a server process of its own.
 
-Every case is bounded in time. The echo is a health check through the same gate: what a call costs that does nothing.
+Every case is bounded in time. The echo takes the same call with the same signal through the same gate, and does nothing
+with it; the health check is the least that a call can carry.
 """
 
 from collections.abc import AsyncIterator
 from itertools import count
+from pathlib import Path
 
 from omen.v1.signal_pb2 import SignalEvent
-from omen_cli.bench.cases import Case, echo_of, timed
+from omen_cli.bench.cases import Case, health_check_of, timed
 from omen_cli.bench.figures import Figure
+from omen_cli.bench.servers import echo, riskcast, serving
 from omen_cli.bench.typical import typical_signal
 from omen_client import RiskCastClient
 from omen_rpc.signal_codec import content_digest
@@ -17,7 +20,7 @@ from riskcast.v1 import ingest_service_pb2 as pb
 
 BATCH = 100
 ALONE = 64
-CASES = 9
+CASES = 10
 PREPARED = 5000
 # More than any case sends.
 SENT_PER_S_MAX = 14_000
@@ -53,20 +56,25 @@ class Signals:
         return [self.next() for _ in range(wanted)]
 
 
-async def measure(address: str, seconds: float) -> AsyncIterator[Figure]:
+async def measure(place: Path, store: str, seconds: float) -> AsyncIterator[Figure]:
     """
     Yield the figures of every case, each taking its share of *seconds*.
     """
     signals = Signals()
-    async with RiskCastClient(address) as client:
+    async with (
+        serving(echo(place)) as idle,
+        serving(riskcast(place, store)) as address,
+        RiskCastClient(idle) as nobody,
+        RiskCastClient(address) as client,
+    ):
         stock = Stock(signals)
         fresh = Batches(signals, BATCH)
         halves = Batches(signals, BATCH // 2)
         known = [pb.IngestBatchItem(signal=event) for event in signals.some(BATCH)]
         await client.ingest_batch(known, origin=HOT_PATH)
-        echo = echo_of(client.connection)
         cases = [
-            Case("echo", ALONE, 1, echo),
+            Case("health check", ALONE, 1, health_check_of(client.connection)),
+            Case("echo", ALONE, 1, lambda: nobody.ingest_alone(stock.take(), origin=HOT_PATH)),
             Case("raw unary", ALONE, 1, lambda: client.ingest_alone(stock.take(), origin=HOT_PATH)),
             *(
                 Case("coalesced", callers, 1, lambda: client.ingest(stock.take(), origin=HOT_PATH))
@@ -81,7 +89,7 @@ async def measure(address: str, seconds: float) -> AsyncIterator[Figure]:
         ]
         share_s = seconds / CASES
         for case in cases:
-            stock.fill(round(SENT_PER_S_MAX * share_s) if case.signals == 1 and case.name != "echo" else 0)
+            stock.fill(round(SENT_PER_S_MAX * share_s) if case.signals == 1 and case.name != "health check" else 0)
             yield await timed(case, share_s)
 
 

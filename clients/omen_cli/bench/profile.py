@@ -83,9 +83,8 @@ async def figures(bench: str, place: Path, seconds: float) -> AsyncIterator[dict
             async for figure in appending.measure(place, seconds):
                 yield figure.row()
         case "ingest":
-            async with serving(riskcast(place)) as address:
-                async for figure in ingesting.measure(address, seconds):
-                    yield figure.row()
+            async for figure in ingesting.measure(place, "", seconds):
+                yield figure.row()
         case "emit":
             async with serving(omen(place, "--riskcast=")) as address:
                 async for figure in emitting.measure_emit(address, seconds, "json"):

@@ -22,6 +22,15 @@ def riskcast(place: Path, store: str = "", *more: str) -> Plan:
     return Plan("RiskCast", "riskcast_server", address, (*flags, "--log-level=warning", *more), place / "riskcast.log")
 
 
+def echo(place: Path) -> Plan:
+    """
+    Return how to run a RiskCast that keeps nothing.
+    """
+    address = free_address()
+    flags = (f"--listen={address}", "--metrics-port=0", "--log-level=warning")
+    return Plan("the echo", "omen_cli.bench.echo", address, flags, place / "echo.log")
+
+
 def omen(place: Path, *more: str) -> Plan:
     """
     Return how to run an OMEN that nobody else uses.
