@@ -121,6 +121,11 @@ def assembled(loaded: Loaded[ConsoleSettings], upstream: Upstream) -> Console:
     settings = loaded.settings
     gate, asking = Gate(settings), Asking(upstream)
     pulse = Pulse(upstream, asking)
+
+    def changed() -> None:
+        pulse.expire()
+        asking.expire()
+
     return Console(
         settings=settings,
         shown_settings=loaded.shown(),
@@ -129,7 +134,7 @@ def assembled(loaded: Loaded[ConsoleSettings], upstream: Upstream) -> Console:
         pulse=pulse,
         gate=gate,
         pages=Pages(settings, gate),
-        rounds=Rounds(upstream, settings.run_timeout_s, pulse.expire),
+        rounds=Rounds(upstream, settings.run_timeout_s, changed),
         attempts=Attempts(),
     )
 

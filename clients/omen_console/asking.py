@@ -13,8 +13,8 @@ Value = TypeVar("Value")
 
 # So long a page waits for what may come later: it is drawn without, says that it asks, and looks again.
 PATIENCE_S: Final = 0.15
-# So long an answer that nobody waited for is kept for whoever looks again.
-KEPT: Final = timedelta(seconds=15)
+# So long an answer that nobody waited for is kept for whoever looks again: pages do after three seconds at most.
+KEPT: Final = timedelta(seconds=6)
 UNDER_WAY_MAX: Final = 64
 
 
@@ -55,6 +55,12 @@ class Asking:
         if self._under_way.get(key) is task:
             del self._under_way[key]
         return task.result()
+
+    def expire(self) -> None:
+        """
+        Let nobody be given an answer that is there already: something is known to have changed.
+        """
+        self._under_way = {key: task for key, task in self._under_way.items() if not task.done()}
 
     async def close(self) -> None:
         """

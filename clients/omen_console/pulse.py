@@ -26,7 +26,7 @@ LOOKED_AT: Final = 8
 # Comparing a day costs RiskCast some time when very much is missing: it spends no more than a tenth of its own on us.
 DAY_SHARE: Final = 10.0
 DAY_WAIT_MAX_S: Final = 5.0
-# The first comparison of a large day reads all of it. It is one at a time, and no page waits for it.
+# The first comparison of a large day reads all of it, on both sides. It is one at a time, and no page waits for it.
 COMPARING_MAX_S: Final = 120.0
 
 
@@ -209,7 +209,7 @@ class Pulse:
         names = await self._chosen()
         if not names:
             return None
-        marks = [await self._upstream.omen.watermark(name) for name in names]
+        marks = [await self._upstream.omen.watermark(name, timeout_s=COMPARING_MAX_S) for name in names]
         day = self._begun = self._of(names, marks)
         held = self._held(names, marks)
         stored = await self._upstream.ask("riskcast", held, remember=f"held {day.partition}", timeout_s=COMPARING_MAX_S)

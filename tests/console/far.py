@@ -10,6 +10,7 @@ from typing import Any
 
 from omen.v1 import ledger_service_pb2 as ledger_pb
 from omen.v1 import operations_service_pb2 as operations_pb
+from omen_console.pulse import COMPARING_MAX_S
 from omen_console.upstream import Upstream, open_upstream
 from reconcile.v1 import reconcile_service_pb2 as reconcile_pb
 from riskcast.v1 import inventory_service_pb2 as inventory_pb
@@ -77,10 +78,11 @@ class Far:
         ]
         return await self.asked("partitions", ledger_pb.ListPartitionsResponse(partitions=found))
 
-    async def watermark(self, partition: str) -> Any:
+    async def watermark(self, partition: str, *, timeout_s: float) -> Any:
         """
-        Tell how many records there are.
+        Tell how many records there are, to whoever has time.
         """
+        assert timeout_s == COMPARING_MAX_S
         highwater = self.partitions[partition]
         return await self.asked("watermark", ledger_pb.GetWatermarkResponse(durable_highwater=highwater))
 

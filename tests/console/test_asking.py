@@ -83,6 +83,23 @@ async def test_an_answer_that_nobody_came_back_for_is_forgotten() -> None:
         assert (state(answer), answer.value, far.calls) == ("asking", 7, ["work", "work"])
 
 
+async def test_after_a_change_nobody_is_given_what_was_answered_before() -> None:
+    """
+    An answer from before is dropped, and what is still under way is left alone.
+    """
+    far = Far()
+    go_on, later = far.hold("work"), far.hold("more")
+    async with asking_of(far) as asking:
+        await asking.ask("omen", "work", lambda: far.asked("work", 7))
+        await asking.ask("omen", "more", lambda: far.asked("more", 1))
+        go_on.set()
+        await until(lambda: asking._under_way["omen", "work"].done())
+        asking.expire()
+        assert (await asking.ask("omen", "work", lambda: far.asked("work", 8))).value == 8
+        later.set()
+        assert (await asking.ask("omen", "more", lambda: far.asked("more", 2))).value == 1
+
+
 async def test_no_more_is_under_way_than_may_be() -> None:
     """
     One question more is not asked before another has ended.

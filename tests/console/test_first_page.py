@@ -132,8 +132,11 @@ async def test_a_partition_is_shown_while_its_comparison_is_made() -> None:
     is one comparison, whose outcome the next page shows.
     """
     far = Far()
-    counted = far.hold("coverage")
+    counted, measured = far.hold("coverage"), far.hold("watermark")
     async with console_of(far) as console:
+        page = "".join([part async for _, part in parts_of(console, f"/partitions/{DAY}")])
+        assert "OMEN is looking how far this partition goes. This page looks again by itself. Look again" in said(page)
+        measured.set()
         for _ in range(3):
             page = "".join([part async for _, part in parts_of(console, f"/partitions/{DAY}")])
             assert "RiskCast is counting what it holds of this partition." in said(page)

@@ -133,14 +133,21 @@ async def compare(console: Console, name: str) -> Answer[Comparison]:
     """
     Ask RiskCast what it lacks of a partition, up to what is durable, and the ledger which signals those are.
 
-    A large one that RiskCast counts for the first time takes it a while: the page is drawn without, and looks again.
+    A large one takes both of them a while when it is counted for the first time: the page is drawn without, and looks
+    again.
     """
-    up = console.upstream
-    mark = await up.ask("omen", up.omen.watermark(name))
+    up, ask = console.upstream, console.asking.ask
+    mark = await ask(
+        "omen",
+        f"watermark {name}",
+        lambda: up.omen.watermark(name, timeout_s=COMPARING_MAX_S),
+        timeout_s=COMPARING_MAX_S,
+        counting="OMEN is looking how far this partition goes.",
+    )
     found = mark.value
-    if found is None:
+    if mark.trouble is not None or found is None:
         return Answer(None, mark.at, mark.trouble)
-    return await console.asking.ask(
+    return await ask(
         "riskcast",
         f"compared {name}",
         lambda: comparison(up, name, found),
