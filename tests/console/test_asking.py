@@ -93,7 +93,7 @@ async def test_after_a_change_nobody_is_given_what_was_answered_before() -> None
         await asking.ask("omen", "work", lambda: far.asked("work", 7))
         await asking.ask("omen", "more", lambda: far.asked("more", 1))
         go_on.set()
-        await until(lambda: asking._under_way["omen", "work"].done())
+        await until(asking._under_way["omen", "work"].done)
         asking.expire()
         assert (await asking.ask("omen", "work", lambda: far.asked("work", 8))).value == 8
         later.set()
