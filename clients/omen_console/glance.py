@@ -76,7 +76,8 @@ def hero(reading: Reading) -> dict[str, str]:
             "verdict": no_day(reading),
         }
     # The comparison may be some seconds old; that RiskCast does not answer is known sooner.
-    tone, verdict = judged(day, day.stored.trouble or reading.store.trouble)
+    known_sooner = reading.store.trouble is not None and not reading.store.is_asking
+    tone, verdict = judged(day, reading.store.trouble if known_sooner else day.stored.trouble)
     if reading.day.trouble is not None:
         tone, verdict = "warn", as_it_was(day)
     return {

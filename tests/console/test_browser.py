@@ -98,6 +98,19 @@ async def test_every_screen_can_be_looked_at(show: Show, browser: Browser, where
     assert found == {}
 
 
+@pytest.mark.parametrize("width", [320, 1280])
+async def test_large_numbers_stay_in_their_places(show: Show, browser: Browser, width: int) -> None:
+    """
+    Hundreds of millions of signals fit where the demo's fourteen do, on a telephone as well.
+    """
+    size = {"width": width, "height": 800}
+    # Without its script, which would put the real numbers back.
+    async with page_of(browser, show.root, viewport=size, java_script_enabled=False) as page:
+        await page.goto(show.root)
+        await page.evaluate("for (const each of document.querySelectorAll('.num')) each.textContent = '123,456,789'")
+        assert await problems(page) == []
+
+
 async def test_keys(show: Show, browser: Browser) -> None:
     """
     The first Tab offers to skip the navigation; two keys lead to a screen, one to the search, one shows them all.

@@ -196,6 +196,20 @@ async def test_a_comparison_of_before_is_told_as_such() -> None:
         )
 
 
+async def test_a_server_that_hangs_is_not_called_counting() -> None:
+    """
+    That RiskCast does not answer at all is told rather than that it counts.
+    """
+    far = Far()
+    far.hold("coverage")
+    async with pulse_of(far) as pulse:
+        reading = await pulse.read()
+        assert hero(reading)["verdict"] == "RiskCast is counting what it holds."
+        slow = Trouble("riskcast", "slow", "DEADLINE_EXCEEDED", "", "")
+        hung = replace(reading, store=Answer(None, reading.at, slow))
+        assert hero(hung)["verdict"] == "Ledger-only while RiskCast is slow. Reconcile will recover."
+
+
 async def test_who_takes_his_time_is_shown_as_he_was() -> None:
     """
     No reading waits for a server: at first it says that it asks, later it has what was told last; an answer that came
