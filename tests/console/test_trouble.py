@@ -104,7 +104,7 @@ async def test_no_page_waits_for_a_server_that_never_answers(
     async with silent(tmp_path_factory.mktemp("s")) as nowhere:
         settings = show.stage.upstream | {"riskcast": nowhere}
         async with open_web(call_timeout_s=0.6, **settings) as web:
-            page = await web.get("")
+            page = await web.client.get("")
             assert page.status_code == 200
             top, _, rest = page.text.partition("<main")
             assert 'class="skeleton" role="status"' in top
@@ -114,7 +114,7 @@ async def test_no_page_waits_for_a_server_that_never_answers(
             assert "</html>" in rest
 
             async def is_slow() -> bool:
-                found = await web.get("")
+                found = await web.client.get("")
                 return 'data-live="state-riskcast" data-tone="warn">slow<' in found.text
 
             async with asyncio.timeout(10):
