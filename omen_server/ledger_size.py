@@ -11,7 +11,8 @@ class LedgerSize:
     """
     How large the ledger is, for whoever asks often: the directories are looked at once in a while, by one at a time.
 
-    In between, the records are those found and what was appended since; the bytes are as of the last look.
+    In between, the records are those found and what was appended since; the bytes are as of the last look. Only that
+    nothing was there is not told again once there is something: the first signal has a size.
     """
 
     def __init__(
@@ -33,7 +34,9 @@ class LedgerSize:
         Return the records and the bytes.
         """
         async with self._looking:
-            if self._found is None or self._monotonic() - self._looked_s >= self._interval_s:
+            is_old = self._monotonic() - self._looked_s >= self._interval_s
+            was_empty = self._offset == 0 and self._ledger.durable_offset > 0
+            if self._found is None or is_old or was_empty:
                 # The offset first: what is appended during the look is counted twice for a moment, and never missed.
                 self._offset = self._ledger.durable_offset
                 self._found = await self._ledger.size()

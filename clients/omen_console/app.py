@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, nullcontext, suppress
+from functools import partial
 from signal import SIGINT, SIGTERM
 from typing import Final
 
@@ -22,6 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from omen_console import events, preferences
+from omen_console.asking import Asking
 from omen_console.attempts import Attempts
 from omen_console.console import Console
 from omen_console.gate import ROUTE, Doorway, Gate, Refused
@@ -57,6 +59,8 @@ SCREENS: Final[Mapping[str, tuple[str, Screen]]] = {
     "copy": ("Copy ref", reference.screen),
     "system": ("System", system.screen),
 }
+# Whoever opens the console sees its frame before any server is asked anything.
+FIRST: Final = ""
 # Path below the base → who carries it out, returning where to go on. Each of them passes the gate.
 ORDERS: Final[Mapping[str, Order]] = {
     "reconcile/run": reconcile.run,
@@ -78,7 +82,8 @@ async def serve(loaded: Loaded[ConsoleSettings]) -> None:
     async with AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(open_upstream(settings))
         console = assembled(loaded, upstream)
-        stack.push_async_callback(console.rounds.close)
+        stack.push_async_callback(console.close)
+        console.pages.compile()
         bound = stack.enter_context(listening(address))
         metrics_address = Address(address.host or "127.0.0.1", settings.metrics_port)
         web = Web(metrics_address, lambda: not console.closing.is_set(), "omen-console")
@@ -114,15 +119,22 @@ def assembled(loaded: Loaded[ConsoleSettings], upstream: Upstream) -> Console:
     Return the console's parts, wired.
     """
     settings = loaded.settings
-    gate, pulse = Gate(settings), Pulse(upstream)
+    gate, asking = Gate(settings), Asking(upstream)
+    pulse = Pulse(upstream, asking)
+
+    def changed() -> None:
+        pulse.expire()
+        asking.expire()
+
     return Console(
         settings=settings,
         shown_settings=loaded.shown(),
         upstream=upstream,
+        asking=asking,
         pulse=pulse,
         gate=gate,
         pages=Pages(settings, gate),
-        rounds=Rounds(upstream, settings.run_timeout_s, pulse.expire),
+        rounds=Rounds(upstream, settings.run_timeout_s, changed),
         attempts=Attempts(),
     )
 
@@ -136,7 +148,7 @@ def application(console: Console) -> ASGIApp:
         route("events", events.endpoint(console)),
         route("preferences", preferences.endpoint(console)),
     ]
-    routes += [route(path, shows(console, label, make)) for path, (label, make) in SCREENS.items()]
+    routes += [route(path, shows(console, path, label, make)) for path, (label, make) in SCREENS.items()]
     routes += [route(path, obeys(console, order), "POST") for path, order in ORDERS.items()]
     base = console.settings.base_path.rstrip("/")
     within: list[BaseRoute] = [Mount(base, routes=routes)] if base else routes
@@ -162,13 +174,20 @@ def route(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
     return Route(f"/{path}", counted, methods=[method])
 
 
-def shows(console: Console, label: str, make: Screen) -> Endpoint:
+def shows(console: Console, path: str, label: str, make: Screen) -> Endpoint:
     """
     Return the endpoint of a screen.
     """
 
     async def endpoint(request: Request) -> Response:
-        return await console.pages.respond(request, label, console.upstream.now(), make(console, request))
+        return await console.pages.respond(
+            request,
+            label,
+            console.upstream.now(),
+            lambda: make(console, request),
+            partial(sorry, request),
+            frame_first=path == FIRST,
+        )
 
     return endpoint
 
@@ -189,6 +208,17 @@ async def apology(console: Console, request: Request, error: Exception) -> Respo
     """
     Return the page for what went wrong: in words, with a way on.
     """
+
+    async def made() -> Page:
+        return sorry(request, error)
+
+    return await console.pages.respond(request, "", console.upstream.now(), made, partial(sorry, request))
+
+
+def sorry(request: Request, error: Exception) -> Page:
+    """
+    Return what a page says of an error.
+    """
     if isinstance(error, Refused):
         status, text, remedy = error.status, error.text, error.remedy
     elif isinstance(error, HTTPException):
@@ -199,12 +229,7 @@ async def apology(console: Console, request: Request, error: Exception) -> Respo
         log.error("page_failed", path=request.url.path, exc_info=error)
         status, text = 500, "This page could not be made. Nothing was changed by looking at it."
         remedy = "It is a bug of the console; its log has the details. The other pages still work."
-    page = Page("sorry.html", {"text": text, "remedy": remedy, "status": status}, status)
-
-    async def made() -> Page:
-        return page
-
-    return await console.pages.respond(request, "", console.upstream.now(), made())
+    return Page("sorry.html", {"text": text, "remedy": remedy, "status": status}, status)
 
 
 def check_security(settings: ConsoleSettings) -> Address:

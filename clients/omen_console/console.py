@@ -5,6 +5,7 @@ What every screen and every order is given.
 import asyncio
 from dataclasses import dataclass, field
 
+from omen_console.asking import Asking
 from omen_console.attempts import Attempts
 from omen_console.gate import Gate
 from omen_console.page import Pages
@@ -24,6 +25,7 @@ class Console:
     settings: ConsoleSettings
     shown_settings: list[Setting]
     upstream: Upstream
+    asking: Asking
     pulse: Pulse
     gate: Gate
     pages: Pages
@@ -31,3 +33,11 @@ class Console:
     attempts: Attempts
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     streams: int = 0
+
+    async def close(self) -> None:
+        """
+        Leave what is under way: nobody looks any more.
+        """
+        await self.rounds.close()
+        await self.pulse.close()
+        await self.asking.close()

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from omen_console import shown
 from omen_console.console import Console
-from omen_console.pulse import COUNTING, Day, Reading
+from omen_console.pulse import Day, Reading
 from omen_console.shown import NOTHING, number
-from omen_console.upstream import Trouble
+from omen_console.upstream import ASKING, COUNTING, Trouble
 
 SERVERS = ("omen", "riskcast", "reconciler")
 
@@ -56,8 +56,8 @@ def way_state(reading: Reading, breaker: str) -> str:
     Return how the way from OMEN to RiskCast is, in a word.
     """
     if reading.state("omen") != "up":
-        return "stale" if reading.stats.is_stale else "down"
-    if reading.state("riskcast") != "up" or breaker == "OPEN":
+        return ASKING if reading.stats.is_asking else "stale" if reading.stats.is_stale else "down"
+    if reading.state("riskcast") not in {"up", ASKING} or breaker == "OPEN":
         return "LEDGER_ONLY"
     return breaker if breaker == "HALF_OPEN" else "up"
 
@@ -73,17 +73,39 @@ def hero(reading: Reading) -> dict[str, str]:
             "ledger": NOTHING if reading.day.trouble else "0",
             "riskcast": NOTHING if reading.day.trouble or reading.store.trouble else "0",
             "tone-hero": "plain",
-            "verdict": "OMEN does not answer." if reading.day.trouble else "No signals yet.",
+            "verdict": no_day(reading),
         }
     # The comparison may be some seconds old; that RiskCast does not answer is known sooner.
-    tone, verdict = judged(day, day.stored.trouble or reading.store.trouble)
+    known_sooner = reading.store.trouble is not None and not reading.store.is_asking
+    tone, verdict = judged(day, reading.store.trouble if known_sooner else day.stored.trouble)
+    if reading.day.trouble is not None:
+        tone, verdict = "warn", as_it_was(day)
     return {
-        "day": day.partition,
+        "day": f"{day.partition}, with its late arrivals" if day.has_late else day.partition,
         "ledger": number(day.ledger),
         "riskcast": number(day.stored.value),
-        "tone-hero": "warn" if reading.day.trouble is not None else tone,
+        "tone-hero": tone,
         "verdict": verdict,
     }
+
+
+def no_day(reading: Reading) -> str:
+    """
+    Return why there is no comparison.
+    """
+    if reading.day.trouble is None:
+        return "No signals yet."
+    return "OMEN is being asked." if reading.day.is_asking else "OMEN does not answer."
+
+
+def as_it_was(day: Day) -> str:
+    """
+    Return what to make of a comparison of before OMEN was gone.
+    """
+    if day.missing is None:
+        return "OMEN does not answer."
+    missing = f"{day.missing:,} were not at RiskCast" if day.missing else "Nothing was missing"
+    return f"{missing} when OMEN last answered."
 
 
 def judged(day: Day, trouble: Trouble | None) -> tuple[str, str]:
@@ -91,7 +113,7 @@ def judged(day: Day, trouble: Trouble | None) -> tuple[str, str]:
     Return the tone and the sentence for a day's two counts.
     """
     missing = day.missing
-    if trouble is not None and trouble.state == COUNTING:
+    if trouble is not None and trouble.state in {ASKING, COUNTING}:
         return "plain", trouble.text
     if trouble is not None:
         count = f": {missing:,} wait" if missing else ""
@@ -123,10 +145,12 @@ def rounds(console: Console, reading: Reading) -> dict[str, str]:
     """
     Return the round that was begun here, and whether reconciling is paused.
     """
-    overview, last = reading.overview.value, console.rounds.last
+    overview, last, day = reading.overview.value, console.rounds.last, reading.day.value
+    # What was up to date then is not now: the words beside the figures must not contradict them.
+    over = last is not None and last.is_good and day is not None and bool(day.missing)
     return {
         "paused": "Paused" if overview is not None and overview.paused else "",
-        "round": last.headline if last is not None else "",
+        "round": last.headline if last is not None and not over else "",
         "tone-round": last.tone if last is not None else "plain",
         "running": "yes" if console.rounds.is_running else "",
     }

@@ -45,6 +45,13 @@ class Round:
         return "warn" if self.summary.partial or self.summary.remaining_count else "good"
 
     @property
+    def is_good(self) -> bool:
+        """
+        Whether it left nothing missing.
+        """
+        return self.ended_at is not None and self.tone == "good" and not self.validate_only
+
+    @property
     def headline(self) -> str:
         """
         Return the outcome in a few words.

@@ -23,6 +23,9 @@ Value_co = TypeVar("Value_co", covariant=True)
 REMEMBERED_MAX: Final = 64
 NAMES: Final = {"omen": "OMEN", "riskcast": "RiskCast", "reconciler": "The reconciler"}
 STARTING: Final = "STARTING"
+# The states of a trouble that is none: the answer is under way.
+ASKING: Final = "asking"
+COUNTING: Final = "counting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,13 @@ class Answer(Generic[Value_co]):
         Whether this is what the server said before it stopped answering.
         """
         return self.trouble is not None and self.value is not None
+
+    @property
+    def is_asking(self) -> bool:
+        """
+        Whether the answer is still under way: a page that says so looks again.
+        """
+        return self.trouble is not None and self.trouble.state in {ASKING, COUNTING}
 
     @property
     def is_missing(self) -> bool:
@@ -101,11 +111,11 @@ class Upstream:
             async with asyncio.timeout(limit_s):
                 answer = Answer(await call, self.now())
         except CallError as error:
-            return self._instead(server, remember, self.trouble(server, error))
+            return self.earlier(server, remember, self.trouble(server, error))
         except TimeoutError:
             text = f"{NAMES[server]} has not answered within {limit_s:g} s."
             slow = Trouble(server, "slow", "DEADLINE_EXCEEDED", "", text, "It may be busy. Try again in a moment.")
-            return self._instead(server, remember, slow)
+            return self.earlier(server, remember, slow)
         if remember:
             self._remembered[server, remember] = answer
             self._remembered.move_to_end((server, remember))
@@ -128,9 +138,9 @@ class Upstream:
             return Trouble(server, "down", code, "", text, "Start it, or look at its log; omen up runs all of them.")
         return Trouble(server, "refused", code, "", f"{name} says {code}: {error.message}")
 
-    def _instead(self, server: str, name: str, trouble: Trouble) -> Answer[Any]:
+    def earlier(self, server: str, name: str, trouble: Trouble) -> Answer[Any]:
         """
-        Return what was answered earlier under *name*, with the trouble that there is now.
+        Return what was answered earlier under *name*, if anything, with the trouble that there is now.
         """
         earlier = self._remembered.get((server, name)) if name and trouble.code != "NOT_FOUND" else None
         if earlier is None:

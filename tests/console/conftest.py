@@ -1,4 +1,7 @@
+import asyncio
+import re
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +17,9 @@ from omen_console.upstream import open_upstream
 from omen_rpc.settings import Loaded
 from tests.console.stage import Stage, seeded
 
+# A page that looks again by itself, as it was drawn without some of the answers.
+ASKS = re.compile(r'<main [^>]*data-asks=|http-equiv="refresh" content="1"')
+PATIENCE_S = 20.0
 SCREENS = ("", "partitions", "partition", "signals", "reconcile", "ingest", "proof", "copy", "system")
 
 
@@ -40,9 +46,13 @@ class Web:
 
     async def get(self, path: str, **more: Any) -> httpx.Response:
         """
-        Get a page below the base path.
+        Get a page below the base path; as a browser does, again while it still asks: a busy machine is slow, not wrong.
         """
-        return await self.client.get(path, **more)
+        async with asyncio.timeout(PATIENCE_S):
+            page = await self.client.get(path, **more)
+            while ASKS.search(page.text):
+                page = await self.client.get(path, **more)
+            return page
 
     async def token(self) -> str:
         """
@@ -81,12 +91,23 @@ def show() -> Iterator[Show]:
         for thread in threads:
             thread.join()
         with httpx.Client(base_url=found["root"]) as client:
-            empty = {path: client.get(path) for path in SCREENS}
+            empty = {path: complete(client, path) for path in SCREENS}
         seeded(stage.address("omen_server"))
         yield Show(stage, found["root"], found["below"], empty)
     finally:
         codes = stage.close()
     assert set(codes) == {0}
+
+
+def complete(client: httpx.Client, path: str) -> httpx.Response:
+    """
+    Return a page as soon as it has all of its answers.
+    """
+    until_s = time.monotonic() + PATIENCE_S
+    page = client.get(path)
+    while ASKS.search(page.text) and time.monotonic() < until_s:
+        page = client.get(path)
+    return page
 
 
 @asynccontextmanager
@@ -100,7 +121,7 @@ async def opened(**settings: Any) -> AsyncIterator[Web]:
         transport = httpx.ASGITransport(application(console), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1{chosen.base_path}") as client:
             yield Web(console, client)
-        await console.rounds.close()
+        await console.close()
 
 
 @pytest.fixture

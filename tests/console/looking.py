@@ -88,6 +88,9 @@ PROBLEMS = """
       found.push(`out of sight: ${said(each).slice(0, 40)}`);
     }
   }
+  for (const each of all(".pipeline li, .figure, .equation, .card")) {
+    if (each.scrollWidth > each.clientWidth + 1) found.push(`more than its box: ${said(each).slice(0, 40)}`);
+  }
   const wide = document.documentElement.scrollWidth - innerWidth;
   if (wide > 0) found.push(`${wide} px too wide`);
   return found;

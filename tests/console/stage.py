@@ -61,6 +61,12 @@ class Stage:
         """
         return f"unix:{self.place}/{module}.sock"
 
+    def pid(self, name: str) -> int:
+        """
+        Return the process of a server or a console.
+        """
+        return self._running[name].pid
+
     def start(self, *modules: str) -> None:
         """
         Start servers side by side, and return when all serve.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from omen_client import OmenClient
 from tests.conftest import need
@@ -21,7 +21,10 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-PAGES = (*SCREENS, f"partitions/{SEALED}", "signals/OMEN-STAGE00007", f"proof?partition={SEALED}&do=flip&frame=2", "no")
+PAGES = (
+    *SCREENS, f"partitions/{SEALED}", "signals/OMEN-STAGE00007", f"proof?partition={SEALED}&do=flip&frame=2", "no",
+    f"signals/{'X' * 90}",
+)  # fmt: skip
 
 # A busy machine is slow, not wrong.
 expect.set_options(timeout=20_000)
@@ -95,6 +98,19 @@ async def test_every_screen_can_be_looked_at(show: Show, browser: Browser, where
     assert found == {}
 
 
+@pytest.mark.parametrize("width", [320, 1280])
+async def test_large_numbers_stay_in_their_places(show: Show, browser: Browser, width: int) -> None:
+    """
+    Hundreds of millions of signals fit where the demo's fourteen do, on a telephone as well.
+    """
+    size = {"width": width, "height": 800}
+    # Without its script, which would put the real numbers back.
+    async with page_of(browser, show.root, viewport=size, java_script_enabled=False) as page:
+        await page.goto(show.root)
+        await page.evaluate("for (const each of document.querySelectorAll('.num')) each.textContent = '123,456,789'")
+        assert await problems(page) == []
+
+
 async def test_keys(show: Show, browser: Browser) -> None:
     """
     The first Tab offers to skip the navigation; two keys lead to a screen, one to the search, one shows them all.
@@ -155,6 +171,27 @@ async def test_figures_and_rows_come_by_themselves(show: Show, browser: Browser)
         assert await page.locator("#rows tr").count() == 200
 
 
+async def test_a_page_that_still_asks_looks_again(show: Show, browser: Browser) -> None:
+    """
+    A page that was drawn without an answer is loaded again by itself until it has all of them, and then no more.
+    """
+    made: list[str] = []
+
+    async def incomplete(route: Route) -> None:
+        reply = await route.fetch()
+        made.append(await reply.text())
+        asks = len(made) < 3
+        await route.fulfill(
+            response=reply, body=made[-1].replace("<main ", '<main data-asks="0.1" ' if asks else "<main ")
+        )
+
+    async with page_of(browser, show.root) as page:
+        await page.route(f"{show.root}partitions", incomplete)
+        await page.goto(show.root + "partitions", wait_until="commit")
+        await expect(page.locator("main:not([data-asks])")).to_be_visible()
+        assert len(made) == 3
+
+
 async def test_nothing_is_streamed_to_a_hidden_page(show: Show, browser: Browser) -> None:
     """
     A page has one stream, closes it when it is hidden, and opens it again when it is looked at.
@@ -211,6 +248,9 @@ async def test_the_demo_is_played_in_the_browser(show: Show, browser: Browser) -
         return await newest.locator("td").nth(5).inner_text()
 
     async with page_of(browser, show.root) as page:
+        await page.goto(show.root)
+        await page.click("button:has-text('Run Reconcile')")
+        await expect(page.locator("output")).to_have_text(re.compile(r"Up to date|Replayed \d+"))
         ack = await send(page, "DELIVERED")
         await page.fill("input[name=count]", "3")
         await page.click("button:has-text('Send N duplicates')")
@@ -226,6 +266,7 @@ async def test_the_demo_is_played_in_the_browser(show: Show, browser: Browser) -
             await expect(page.locator("#log-rows tr").first).to_contain_text("Reconcile will recover")
             await page.goto(show.root)
             await expect(page.locator("[data-live=state-pipeline]")).to_have_text("LEDGER_ONLY")
+            await expect(page.locator("output")).to_have_text("")  # "Up to date" was true once.
             await expect(page.locator("[data-live=verdict]")).to_contain_text(
                 "wait while RiskCast is down. Reconcile will recover."
             )

@@ -3,61 +3,18 @@ The pulse: one reading for all who look, never older than it may be, and dear to
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from types import SimpleNamespace
-from typing import Any
 
-from omen.v1 import ledger_service_pb2 as ledger_pb
-from omen.v1 import operations_service_pb2 as operations_pb
-from omen_console.glance import judged
+import pytest
+
+from omen_console.asking import Asking
+from omen_console.glance import hero, judged, way_state
 from omen_console.pulse import Day, Pulse
-from omen_console.upstream import Answer, Trouble, open_upstream
-from reconcile.v1 import reconcile_service_pb2 as reconcile_pb
-from riskcast.v1 import inventory_service_pb2 as inventory_pb
-from tests.console.test_trouble import NOBODY
-
-
-class Far:
-    """
-    All three servers as a test says: what they count, and how long a comparison takes on the test's own clock.
-    """
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-        self.appended = 0
-        self.comparing_s = 0.0
-        self.calls: list[str] = []
-        self.before: Callable[[], Awaitable[object]] | None = None
-        self.counting: asyncio.Event | None = None
-
-    async def stats(self) -> operations_pb.GetStatsResponse:
-        """
-        Count what was appended.
-        """
-        self.calls.append("stats")
-        if self.before is not None:
-            await self.before()
-        return operations_pb.GetStatsResponse(signals_appended=self.appended)
-
-    async def coverage(self, *_: Any, **__: Any) -> inventory_pb.GetCoverageResponse:
-        """
-        Hold all but three.
-        """
-        self.calls.append("coverage")
-        if self.counting is not None:
-            await self.counting.wait()
-        self.now_s += self.comparing_s
-        return inventory_pb.GetCoverageResponse(count=7)
-
-
-async def answer(value: Any) -> Any:
-    """
-    Return *value*.
-    """
-    return value
+from omen_console.upstream import Answer, Trouble
+from tests.console.far import DAY, Far, upstream_of
 
 
 @asynccontextmanager
@@ -65,26 +22,12 @@ async def pulse_of(far: Far) -> AsyncIterator[Pulse]:
     """
     Make a pulse of *far*, on its clock.
     """
-    from omen_console.settings import ConsoleSettings  # noqa: PLC0415 - slow to import
-
-    page = ledger_pb.ListPartitionsResponse(partitions=[ledger_pb.Partition(partition="2026-01-28")])
-    async with open_upstream(ConsoleSettings(**NOBODY)) as upstream:
-        for client in (upstream.omen, upstream.riskcast, upstream.reconciler):
-            await client.close()
-        stubs: Any = upstream
-        stubs.omen = SimpleNamespace(
-            operations=SimpleNamespace(
-                stats=far.stats, hot_path=lambda: answer(operations_pb.GetHotPathResponse(queue_length=1))
-            ),
-            partitions_page=lambda _: answer(page),
-            watermark=lambda _: answer(ledger_pb.GetWatermarkResponse(durable_highwater=10)),
-            close=lambda: answer(None),
-        )
-        stubs.riskcast = SimpleNamespace(
-            stats=lambda: answer(inventory_pb.GetIngestStatsResponse()), coverage=far.coverage
-        )
-        stubs.reconciler = SimpleNamespace(overview=lambda: answer(reconcile_pb.ListPartitionStatesResponse()))
-        yield Pulse(upstream, lambda: far.now_s)
+    async with upstream_of(far) as upstream:
+        asking = Asking(upstream)
+        pulse = Pulse(upstream, asking, lambda: far.now_s)
+        yield pulse
+        await pulse.close()
+        await asking.close()
 
 
 async def test_many_pages_share_a_reading() -> None:
@@ -119,8 +62,7 @@ async def test_a_hung_server_costs_its_deadline_once() -> None:
     Pages that waited while a reading took long are given that one, and do not wait in a row.
     """
     far = Far()
-    go_on = asyncio.Event()
-    far.before = go_on.wait
+    go_on = far.hold("stats")
     async with pulse_of(far) as pulse:
         waiting = [asyncio.create_task(pulse.read()) for _ in range(20)]
         async with asyncio.timeout(5):
@@ -137,7 +79,7 @@ async def test_no_page_waits_for_a_long_comparison() -> None:
     While RiskCast counts, pages say so or show the day as it was; who changed something waits for the new count.
     """
     far = Far()
-    far.counting = asyncio.Event()
+    counted = far.hold("coverage")
     async with asyncio.timeout(5), pulse_of(far) as pulse:
         day = (await pulse.read()).day.value
         assert day is not None
@@ -146,17 +88,17 @@ async def test_no_page_waits_for_a_long_comparison() -> None:
         )  # fmt: skip
         far.now_s += 0.5
         assert (await pulse.read()).day.value == day
-        far.counting.set()
+        counted.set()
         far.now_s += 0.5
         day = (await pulse.read()).day.value
         assert day is not None
         assert (day.stored.value, far.calls.count("coverage")) == (7, 1)
-        far.counting = asyncio.Event()
+        counted = far.hold("coverage")
         far.now_s += 6.0
         assert (await pulse.read()).day.value == day
         far.now_s += 0.1
         waiting = asyncio.create_task(pulse.read(anew=True))
-        far.counting.set()
+        counted.set()
         await waiting
         assert far.calls.count("coverage") == 3
 
@@ -203,11 +145,87 @@ async def test_what_riskcast_does_not_answer_is_not_called_equal() -> None:
     Both counts were equal a moment ago; now that RiskCast does not answer nobody says that nothing is missing.
     """
     trouble = Trouble("riskcast", "slow", "DEADLINE_EXCEEDED", "", "")
-    day = Day(
-        "2026-01-28", is_today=True, ledger=7, is_sealed=False, stored=Answer(7, datetime(2026, 1, 28, tzinfo=UTC))
-    )
+    stored = Answer(7, datetime(2026, 1, 28, tzinfo=UTC))
+    day = Day("2026-01-28", is_today=True, has_late=False, ledger=7, is_sealed=False, stored=stored)
     assert judged(day, None) == ("good", "Equal: nothing is missing.")
     assert judged(day, trouble) == ("warn", "Ledger-only while RiskCast is slow. Reconcile will recover.")
     less = replace(day, stored=replace(day.stored, value=5))
     assert judged(less, None) == ("warn", "2 not at RiskCast. Reconcile will recover.")
     assert judged(less, trouble) == ("warn", "Ledger-only: 2 wait while RiskCast is slow. Reconcile will recover.")
+
+
+@pytest.mark.parametrize(
+    ("partitions", "ledger", "missing", "calls", "words"),
+    [
+        ({DAY: 10}, 10, 3, 1, DAY),
+        ({DAY: 10, f"{DAY}-late": 5, "2026-01-27": 90}, 15, 6, 2, f"{DAY}, with its late arrivals"),
+        ({"2026-01-27": 90, "2026-01-27-late": 4}, 94, 6, 2, "2026-01-27, with its late arrivals"),
+        ({}, None, None, 0, ""),
+    ],
+)
+async def test_a_days_late_arrivals_are_of_the_day(
+    partitions: dict[str, int], ledger: int | None, missing: int | None, calls: int, words: str
+) -> None:
+    """
+    Both counts of a day have its late arrivals in them, for one more comparison and none of other days.
+    """
+    far = Far()
+    far.partitions = partitions
+    async with pulse_of(far) as pulse:
+        reading = await pulse.read()
+        day = reading.day.value
+        assert (day and day.ledger, day and day.missing) == (ledger, missing)
+        assert (far.calls.count("coverage"), far.calls.count("watermark")) == (calls, calls)
+        assert hero(reading)["day"] == words
+
+
+async def test_a_comparison_of_before_is_told_as_such() -> None:
+    """
+    When OMEN is gone the headline says what was missing when it last answered, and nothing of RiskCast's state now.
+    """
+    far = Far()
+    async with pulse_of(far) as pulse:
+        reading = await pulse.read()
+        gone = Trouble("omen", "down", "UNAVAILABLE", "", "")
+        stale = replace(reading, day=replace(reading.day, trouble=gone))
+        assert hero(stale)["verdict"] == "3 were not at RiskCast when OMEN last answered."
+        assert reading.day.value is not None
+        whole = replace(reading.day.value, stored=Answer(10, reading.at))
+        assert hero(replace(stale, day=replace(stale.day, value=whole)))["verdict"] == (
+            "Nothing was missing when OMEN last answered."
+        )
+
+
+async def test_a_server_that_hangs_is_not_called_counting() -> None:
+    """
+    That RiskCast does not answer at all is told rather than that it counts.
+    """
+    far = Far()
+    far.hold("coverage")
+    async with pulse_of(far) as pulse:
+        reading = await pulse.read()
+        assert hero(reading)["verdict"] == "RiskCast is counting what it holds."
+        slow = Trouble("riskcast", "slow", "DEADLINE_EXCEEDED", "", "")
+        hung = replace(reading, store=Answer(None, reading.at, slow))
+        assert hero(hung)["verdict"] == "Ledger-only while RiskCast is slow. Reconcile will recover."
+
+
+async def test_who_takes_his_time_is_shown_as_he_was() -> None:
+    """
+    No reading waits for a server: at first it says that it asks, later it has what was told last; an answer that came
+    meanwhile is in the next one, and nobody is asked twice for it.
+    """
+    far = Far()
+    go_on = far.hold("stats", "store", "partitions")
+    async with asyncio.timeout(5), pulse_of(far) as pulse:
+        reading = await pulse.read()
+        assert [reading.state(each) for each in ("omen", "riskcast", "reconciler")] == ["asking", "asking", "up"]
+        assert (way_state(reading, "CLOSED"), hero(reading)["verdict"]) == ("asking", "OMEN is being asked.")
+        assert reading.is_asking
+        go_on.set()
+        far.now_s += 0.5
+        reading = await pulse.read()
+        assert (reading.state("omen"), reading.is_asking, far.calls.count("stats")) == ("up", False, 1)
+        far.hold("stats")
+        far.now_s += 0.5
+        assert (await pulse.read()).stats is reading.stats

@@ -13,7 +13,7 @@ from omen_console.app import application, listening, server_config
 from omen_console.silence import end_silent
 from omen_rpc.address import Address
 from tests.console.conftest import Open
-from tests.console.test_trouble import NOBODY
+from tests.console.far import NOBODY
 
 HALF_HEAD = b"GET /copy HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
 HALF_FORM = (

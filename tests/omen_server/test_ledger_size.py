@@ -21,14 +21,19 @@ class Monotonic:
 
 async def test_records_are_exact_and_bytes_are_looked_at(tmp_path: Path) -> None:
     """
-    Appended records count at once, bytes after the next look; a seal changes nothing, compressing does.
+    Appended records count at once, bytes after the next look, but the first ones at once; a seal changes nothing,
+    compressing does.
     """
     clock, monotonic = Clock(), Monotonic()
     async with opened(tmp_path, clock, hot_days=0.0) as ledger:
         size = LedgerSize(ledger, interval_s=5.0, monotonic=monotonic)
         assert await size() == (0, 0)
-        await ledger.append(entries(range(1, 6)))
-        assert await size() == (5, 0)
+        await ledger.append(entries(range(1, 4)))
+        first = await size()
+        assert first == (3, (await ledger.partition(DAY)).size_bytes)
+        assert first[1] > 0
+        await ledger.append(entries(range(4, 6)))
+        assert await size() == (5, first[1])
         monotonic.at_s = 5.0
         records, size_bytes = await size()
         info = await ledger.partition(DAY)

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from omen_cli import exits
+from omen_cli.running.headway import Headway
 from omen_cli.running.ready import answers, serves
 
 State: TypeAlias = Literal["down", "starting", "serving", "waiting", "held"]
 
-START_TIMEOUT_S = 30.0
+# A server that is not up is given up when it has got no further for so long: an index of millions takes minutes.
+PATIENCE_S = 30.0
+LOOKED_EVERY_S = 0.5
 STOP_TIMEOUT_S = 45.0
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
@@ -29,7 +32,8 @@ REFUSED_SETTINGS = 2
 @dataclass(frozen=True, slots=True)
 class Plan:
     """
-    How to run one server. A web server is ready when it answers HTTP, any other when its health says so.
+    How to run one server. A web server is ready when it answers HTTP, any other when its health says so; where its
+    *metrics* are known, they tell how far its start is.
     """
 
     label: str
@@ -39,6 +43,7 @@ class Plan:
     log: Path
     web: bool = False
     environment: Mapping[str, str] | None = None
+    metrics: str = ""
 
     @property
     def name(self) -> str:
@@ -55,8 +60,16 @@ class Child:
     *changed* is told whenever its process or its state is another.
     """
 
-    def __init__(self, plan: Plan, say: Callable[[str], None], changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        say: Callable[[str], None],
+        changed: Callable[[], None] = lambda: None,
+        *,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self.plan = plan
+        self._patience_s = patience_s
         self.state: State = "down"
         self.restarts = 0
         self._say = say
@@ -78,7 +91,7 @@ class Child:
 
     async def start(self) -> None:
         """
-        Start the server and return when it serves; Stopped when it ends first or takes too long.
+        Start the server and return when it serves; Stopped when it ends first or gets no further.
         """
         await self._spawn()
         if self._process is None:
@@ -87,7 +100,7 @@ class Child:
         ended = asyncio.ensure_future(self._process.wait())
         ready = asyncio.ensure_future(waited(self.plan.address))
         try:
-            await asyncio.wait((ended, ready), timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            await self._one_of(ended, ready)
             if ended.done() or not ready.done():
                 raise self._down(ended.result() if ended.done() else None)
             ready.result()
@@ -151,13 +164,15 @@ class Child:
 
     async def back(self) -> None:
         """
-        Return when the server serves; Stopped when that takes too long.
+        Return when the server serves; Stopped when it gets no further.
         """
+        serving = asyncio.ensure_future(self._serving.wait())
         try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                await self._serving.wait()
-        except TimeoutError:
-            raise self._down(None) from None
+            await self._one_of(serving)
+            if not serving.done():
+                raise self._down(None)
+        finally:
+            serving.cancel()
 
     async def stop(self) -> None:
         """
@@ -201,6 +216,22 @@ class Child:
         except OSError as error:
             return f"its log cannot be read: {error.strerror}"
 
+    async def _one_of(self, *awaited: "asyncio.Future[Any]") -> None:
+        """
+        Return when one of them is done, or when the server has got no further for as long as it may.
+        """
+        now: Callable[[], float] = asyncio.get_running_loop().time
+        headway, moved_s, said_s = Headway(self.plan.metrics), now(), now()
+        while now() - moved_s < self._patience_s:
+            done, _ = await asyncio.wait(awaited, timeout=LOOKED_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                return
+            if await headway.look():
+                moved_s = now()
+            if now() - said_s >= self._patience_s / 3 and self.state == "starting":
+                self._say(f"{self.plan.label} is still starting: {headway.words}")
+                said_s = now()
+
     async def _spawn(self) -> None:
         self._hurry.clear()
         try:
@@ -235,7 +266,9 @@ class Child:
         """
         Return how to say that it is not up: it ended with *code*, or takes too long.
         """
-        what = f"is not up after {START_TIMEOUT_S:g} s" if code is None else f"ended with code {code}"
+        what = (
+            f"is not up, and got no further for {self._patience_s:g} s" if code is None else f"ended with code {code}"
+        )
         text = f"{self.plan.label} {what}: {self.last_words()}"
         remedy = f"See {self.plan.log}."
         if code == REFUSED_SETTINGS:

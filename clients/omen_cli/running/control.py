@@ -20,6 +20,8 @@ SOCKET = "up.sock"
 PATH_BYTES_MAX = 100  # The kernel takes 107, macOS 103.
 LINE_BYTES_MAX = 4096
 TIMEOUT_S = 60.0
+# Whether a server that is started still gets anywhere is watched by the omen up it belongs to.
+START_TIMEOUT_S = 86_400.0
 
 
 @asynccontextmanager
@@ -83,7 +85,7 @@ async def ask(directory: Path, **request: Any) -> dict[str, Any]:
         remedy = "omen up starts one; --data-dir names another directory."
         raise exits.Stopped(exits.NOT_FOUND, "NOT_RUNNING", text, remedy)
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(START_TIMEOUT_S if request.get("do") == "start" else TIMEOUT_S):
             reader, writer = await asyncio.open_unix_connection(path)
             writer.write(json.dumps(request).encode() + b"\n")
             reply = json.loads(await reader.readline())

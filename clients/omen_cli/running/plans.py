@@ -103,7 +103,8 @@ def _plan(
 ) -> Plan:
     own = (f"--listen={address}", f"--metrics-port={metrics_port}", "--log-format=json", *flags)
     log = wishes.directory / "logs" / f"{module}.log"
-    return Plan(label, module, address, own, log, web=web, environment=own_environment())
+    at = f"{HOST}:{metrics_port}"
+    return Plan(label, module, address, own, log, web=web, environment=own_environment(), metrics=at)
 
 
 def own_environment() -> Mapping[str, str]:

@@ -19,24 +19,14 @@ async def screen(console: Console, request: Request) -> Page:
     """
     Show how everything is: the way of a signal, both counts of the day, partitions, subscribers, the last rounds.
     """
-    up = console.upstream
+    up, ask = console.upstream, console.asking.ask
+    newest = ledger_pb.ListPartitionsRequest(page_size=PARTITIONS_MAX)
+    runs_wanted = reconcile_pb.ListRunsRequest(page_size=RUNS_MAX)
     reading, listed, subscribers, runs = await asyncio.gather(
         console.pulse.read(),
-        up.ask(
-            "omen",
-            up.omen.partitions_page(ledger_pb.ListPartitionsRequest(page_size=PARTITIONS_MAX)),
-            remember="partitions",
-        ),
-        up.ask(
-            "omen",
-            first(up.omen.operations.subscribers(SUBSCRIBERS_MAX), SUBSCRIBERS_MAX),
-            remember="subscribers",
-        ),
-        up.ask(
-            "reconciler",
-            up.reconciler.runs_page(reconcile_pb.ListRunsRequest(page_size=RUNS_MAX)),
-            remember="runs",
-        ),
+        ask("omen", "partitions", lambda: up.omen.partitions_page(newest)),
+        ask("omen", "subscribers", lambda: first(up.omen.operations.subscribers(SUBSCRIBERS_MAX), SUBSCRIBERS_MAX)),
+        ask("reconciler", "runs", lambda: up.reconciler.runs_page(runs_wanted)),
     )
     since, until = asked_day(request, "from"), asked_day(request, "to")
     found = within(listed.value.partitions if listed.value is not None else [], str(since or ""), str(until or "9999"))

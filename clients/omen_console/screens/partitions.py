@@ -11,6 +11,7 @@ from omen.v1.position_pb2 import IndexRange
 from omen.v1.signal_pb2 import SignalEvent
 from omen_console.console import Console
 from omen_console.page import Page
+from omen_console.pulse import COMPARING_MAX_S
 from omen_console.screens.common import asked, at_a_glance
 from omen_console.upstream import Answer, Upstream
 from omen_rpc.fields import is_partition
@@ -79,7 +80,7 @@ async def newest(console: Console, _request: Request) -> Page:
     reading = await console.pulse.read()
     day = reading.day.value
     if day is None:
-        return Page("no_partition.html", {**at_a_glance(console, reading), "partition": ""})
+        return Page("no_partition.html", {**at_a_glance(console, reading), "partition": "", "day_answer": reading.day})
     return await shown(console, day.partition)
 
 
@@ -100,7 +101,7 @@ async def shown(console: Console, name: str) -> Page:
     reading, found, compared, state, runs = await asyncio.gather(
         console.pulse.read(),
         up.ask("omen", up.omen.partition(name), remember=f"partition {name}"),
-        compare(up, name),
+        compare(console, name),
         up.ask("reconciler", up.reconciler.state(name), remember=f"state {name}"),
         up.ask(
             "reconciler",
@@ -128,14 +129,31 @@ async def shown(console: Console, name: str) -> Page:
     )
 
 
-async def compare(up: Upstream, name: str) -> Answer[Comparison]:
+async def compare(console: Console, name: str) -> Answer[Comparison]:
     """
     Ask RiskCast what it lacks of a partition, up to what is durable, and the ledger which signals those are.
+
+    A large one takes both of them a while when it is counted for the first time: the page is drawn without, and looks
+    again.
     """
-    mark = await up.ask("omen", up.omen.watermark(name))
-    if mark.value is None:
+    up, ask = console.upstream, console.asking.ask
+    mark = await ask(
+        "omen",
+        f"watermark {name}",
+        lambda: up.omen.watermark(name, timeout_s=COMPARING_MAX_S),
+        timeout_s=COMPARING_MAX_S,
+        counting="OMEN is looking how far this partition goes.",
+    )
+    found = mark.value
+    if mark.trouble is not None or found is None:
         return Answer(None, mark.at, mark.trouble)
-    return await up.ask("riskcast", comparison(up, name, mark.value), remember=f"compared {name}")
+    return await ask(
+        "riskcast",
+        f"compared {name}",
+        lambda: comparison(up, name, found),
+        timeout_s=COMPARING_MAX_S,
+        counting="RiskCast is counting what it holds of this partition.",
+    )
 
 
 async def comparison(up: Upstream, name: str, mark: ledger_pb.GetWatermarkResponse) -> Comparison:
@@ -145,7 +163,9 @@ async def comparison(up: Upstream, name: str, mark: ledger_pb.GetWatermarkRespon
     through = mark.durable_highwater
     if not through:
         return Comparison(0, 0, 0, is_whole=True, ranges=(), signals=())
-    found = await up.riskcast.coverage(name, through, ledger_epoch=mark.ledger_epoch, ledger_gaps=mark.gaps)
+    found = await up.riskcast.coverage(
+        name, through, ledger_epoch=mark.ledger_epoch, ledger_gaps=mark.gaps, timeout_s=COMPARING_MAX_S
+    )
     lost = sum(each.last - each.first + 1 for each in mark.gaps)
     missing = sum(each.last - each.first + 1 for each in found.missing)
     wanted = list(

@@ -34,7 +34,7 @@ async def screen(console: Console, request: Request) -> Page:
     partition = asked(request, "partition") or (day.partition if day is not None else "")
     context = {**at_a_glance(console, reading), "partition": partition, "day": day}
     if not is_partition(partition):
-        return Page("no_partition.html", context, 404 if partition else 200)
+        return Page("no_partition.html", {**context, "day_answer": reading.day}, 404 if partition else 200)
     after = asked_number(request, "after", 0, 0, INDEX_MAX)
     dumped, copied, verdict = await asyncio.gather(
         up.ask("omen", up.omen.frames(partition, after_index=after, max_frames=FRAMES_SHOWN)),

@@ -64,11 +64,32 @@ function tell(text, tone) {
   link.dataset.tone = tone;
 }
 
+// Whoever is on the way to another page is not called back.
+let leaving = false;
+window.addEventListener("beforeunload", () => { leaving = true; });
+window.addEventListener("pageshow", () => { leaving = false; });
+
+function reload() {
+  if (!leaving) location.reload();
+}
+
+function isTyping() {
+  return document.activeElement?.matches("input, select");
+}
+
+// What was still being asked when the page was made is there a little later.
+function lookAgain() {
+  if (document.hidden || isTyping()) setTimeout(lookAgain, 1000);
+  else reload();
+}
+
+if (main?.dataset.asks) setTimeout(lookAgain, 1000 * main.dataset.asks);
+
 // A page that says who does not answer looks again when that one is back, unless somebody is typing.
 function isBack(live) {
   const back = Object.entries(live).some(([name, word]) => name.startsWith("state-") && word === "up" && states[name] && states[name] !== "up");
   Object.assign(states, live);
-  return back && document.querySelector(".retry") && !document.activeElement?.matches("input, select");
+  return back && document.querySelector(".retry") && !isTyping();
 }
 
 function apply(live) {
@@ -78,7 +99,7 @@ function apply(live) {
     const what = name.slice(5);
     for (const each of document.querySelectorAll(`[data-live="state-${what}"], [data-live="${what}"], #${what}`)) each.dataset.tone = text;
   }
-  if ((live.running === "" && main.dataset.running) || isBack(live)) location.reload();
+  if ((live.running === "" && main.dataset.running) || isBack(live)) reload();
 }
 
 function put(elements) {
@@ -165,7 +186,7 @@ if (link && window.EventSource) {
     if (document.hidden) {
       left = Date.now();
       close();
-    } else if (tail && !paused && left && Date.now() - left > AWAY_MAX_MS) location.reload();
+    } else if (tail && !paused && left && Date.now() - left > AWAY_MAX_MS) reload();
     else open();
   });
   window.addEventListener("pagehide", close);
