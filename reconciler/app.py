@@ -190,7 +190,8 @@ async def parts_of(settings: ReconcilerSettings) -> AsyncIterator[Parts]:
         comparing = Comparing(omen, riskcast)
         replayer = Replayer(omen, riskcast, rate, Courtesy(omen).wait)
         reconcile = Reconcile(omen, comparing, replayer, runs=state.runs, parked=state.parked, now=utc_now)
-        rounds = Rounds(omen, reconcile, state.control, state.parked, lease_s=settings.lease_s, now=utc_now)
+        rounds = Rounds(omen, reconcile, state, lease_s=settings.lease_s, now=utc_now)
+        await rounds.learn()
         yield Parts(state, comparing, rate, Parking(state.parked, replayer, utc_now), rounds)
 
 

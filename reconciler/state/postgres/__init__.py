@@ -14,6 +14,7 @@ from reconciler.state.postgres.control import PostgresControl
 from reconciler.state.postgres.parked import PostgresParked
 from reconciler.state.postgres.runs import PostgresRuns
 from reconciler.state.postgres.schema import migrate, migrations
+from reconciler.state.postgres.success import PostgresSuccess
 
 VERSION_MIN: Final = 140_000
 
@@ -33,4 +34,4 @@ async def open_postgres(url: str, limits: StateLimits) -> AsyncIterator[State]:
             raise StateFailed(f"PostgreSQL {version} is older than {VERSION_MIN // 10_000}")
         await migrate(pool, migrations())
         runs, parked = PostgresRuns(pool, limits), PostgresParked(pool, limits)
-        yield State(runs, parked, PostgresControl(pool), f"PostgreSQL {version}")
+        yield State(runs, parked, PostgresControl(pool), PostgresSuccess(pool), f"PostgreSQL {version}")

@@ -17,6 +17,7 @@ from reconciler.state.sqlite.control import SqliteControl
 from reconciler.state.sqlite.database_file import VERSION_MIN, connect, make_private, owned
 from reconciler.state.sqlite.parked import SqliteParked
 from reconciler.state.sqlite.runs import SqliteRuns
+from reconciler.state.sqlite.success import SqliteSuccess
 
 
 @asynccontextmanager
@@ -33,7 +34,7 @@ async def open_sqlite(path: Path, limits: StateLimits) -> AsyncIterator[State]:
         stack.push_async_callback(thread.close)
         await thread.run(_begin)
         runs, parked = SqliteRuns(thread, limits), SqliteParked(thread, limits)
-        yield State(runs, parked, SqliteControl(thread), f"SQLite {sqlite3.sqlite_version}")
+        yield State(runs, parked, SqliteControl(thread), SqliteSuccess(thread), f"SQLite {sqlite3.sqlite_version}")
 
 
 def _begin(_connection: sqlite3.Connection) -> None:
