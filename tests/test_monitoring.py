@@ -88,8 +88,8 @@ def rules(root: Path) -> list[dict[str, Any]]:
 
 def test_alerts_each_say_what_to_do(rules: list[dict[str, Any]], root: Path) -> None:
     """
-    Lag, age of reconciling, corruption, disk, duplicates, certificates: each has a time, a severity, a sentence, and its
-    place in the runbook.
+    Lag, age of reconciling, corruption, disk, duplicates, certificates: each has a time, a severity, a sentence, and
+    its place in the runbook.
     """
     anchors = set()
     for rule in rules:
