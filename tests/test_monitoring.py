@@ -21,7 +21,7 @@ GROUPING = re.compile(r"\b(?:by|without|on|ignoring)\s*\(([^)]*)\)")
 WINDOW = re.compile(r"\[[^\]]*\]")
 WORD = re.compile(r"(?<![\w.:])[a-zA-Z_:][\w:]*")
 # What an expression may hold beside series.
-LANGUAGE = {"sum", "max", "min", "rate", "increase", "histogram_quantile", "or", "and"}
+LANGUAGE = {"sum", "max", "min", "rate", "increase", "histogram_quantile", "or", "and", "absent"}
 TARGET_LABELS = {"instance", "job", "le"}
 FOREIGN = {"process_resident_memory_bytes"}
 SEVERITIES = {"warning", "critical"}
@@ -112,6 +112,14 @@ def test_certificates_alert_when_servers_begin_to_warn(rules: list[dict[str, Any
     """
     (rule,) = [rule for rule in rules if rule["annotations"]["runbook"].endswith("#certificate-expiring")]
     assert rule["expr"].endswith(f"< {WARN_DAYS * DAY_S:.0f}")
+
+
+def test_a_reconciler_that_is_gone_alerts_too(rules: list[dict[str, Any]]) -> None:
+    """
+    What the age of the last success cannot tell, because nobody is there to tell it, is asked for by name.
+    """
+    (rule,) = [rule for rule in rules if rule["alert"] == "OmenReconcileAge"]
+    assert "or absent(omen_reconcile_last_success_age_seconds)" in rule["expr"]
 
 
 def panels_of(root: Path) -> Iterator[dict[str, Any]]:

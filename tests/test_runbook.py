@@ -94,6 +94,15 @@ def test_every_command_is_one(line: str) -> None:
             assert words[0] in OTHERS
 
 
+def test_every_replay_says_of_what() -> None:
+    """
+    A replay names signals or says `--all`: without either it does nothing, and its parser cannot know.
+    """
+    replays = [shlex.split(line)[3:] for line in ALL if line.startswith("omen reconcile replay")]
+    assert replays
+    assert all(replays)
+
+
 def accepted(program: str, flags: list[str]) -> None:
     """
     Fail unless a server takes these flags.
