@@ -13,6 +13,7 @@ from omen_client import CallError, OmenClient, RiskCastClient
 from omen_rpc import logs
 from omen_rpc.channel import ClientFiles, ConnectionRefused
 from omen_rpc.errors import Reason, Unreachable, fault
+from omen_rpc.full_disk import full_disk
 from omen_rpc.program import FAILED, StartFailed
 from omen_rpc.refusal import Translate
 from omen_rpc.server import Server
@@ -179,6 +180,10 @@ async def parts_of(settings: ReconcilerSettings) -> AsyncIterator[Parts]:
         place_for(settings.state)
         try:
             state = await stack.enter_async_context(open_state(settings.state))
+        except (StateUnavailable, OSError):
+            if full := full_disk(settings.state):
+                raise StartFailed(f"--state: {full}") from None
+            raise
         except StateLocked as error:
             raise SettingsRefused(f"--state: {error}. {ASK_IT}") from None
         except StateFailed as error:

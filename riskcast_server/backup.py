@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from omen_rpc.full_disk import full_disk
 from omen_rpc.program import OK, USAGE, loaded
 from omen_rpc.settings import SettingsRefused
 from riskcast_server.settings import PROGRAM, RiskCastSettings
@@ -35,7 +36,8 @@ def run(arguments: Sequence[str]) -> int:
         epoch = asyncio.run(restore_store(store, Path(files[0])))
         return tell(f"{store} holds what {files[0]} held, in the epoch {epoch}; the next reconcile brings the rest", OK)
     except (StoreError, OSError) as error:
-        return tell(f"{command}: {error}", FAILED)
+        full = full_disk(files[0] if command == "backup" else store)
+        return tell(f"{command}: {full or error}", FAILED)
 
 
 def tell(text: str, code: int) -> int:
