@@ -12,7 +12,7 @@ SQLITE = "sqlite:///"
 
 def full_disk(place: str | Path) -> str:
     """
-    Return that the disk of *place*, a path or a database's URL, is full; nothing when it is not, or is another machine's.
+    Return that the disk of *place*, a path or a URL of a database, is full; nothing when it is not, or lies elsewhere.
     """
     text = str(place)
     if "://" in text and not text.startswith(SQLITE):
