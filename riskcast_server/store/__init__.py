@@ -326,7 +326,7 @@ def sqlite_path(url: str) -> Path:
     prefix = "sqlite:///"
     path = url.removeprefix(prefix)
     if path == url or path in ("", ":memory:"):
-        raise StoreUrlUnknown(url)
+        raise StoreUrlUnknown(urlsplit(url).scheme)  # Never the URL, which may have a password in it.
     return Path(path)
 
 
