@@ -116,6 +116,8 @@ def hint(error: CallError) -> str:
     """
     if not isinstance(error, Unreachable):
         return ""
+    if error.tls == "missing":
+        return " If it speaks TLS, give the CA of its certificate with --tls-ca."
     return f" Is it running? Start it, or name another with --{error.server.lower()}."
 
 
