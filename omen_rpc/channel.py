@@ -34,7 +34,8 @@ Metadata: TypeAlias = Sequence[tuple[str, str]]
 ATTEMPTS_MAX = 5  # gRPC caps its own attempts at this as well.
 TIMEOUT_S = 30.0
 MESSAGE_BYTES_MAX = 4 << 20
-HANDSHAKE = "Tls handshake failed"  # gRPC's words.
+HANDSHAKE = "Tls handshake failed"  # gRPC's words, as are the next two.
+UNCONNECTED, CLOSED = "failed to connect to all addresses", "Socket closed"
 RECONNECT_MAX_MS = 5_000
 SERVER = "The server"
 # gRPC refuses those before any code of a server runs, so that no server can say it better.
@@ -191,7 +192,7 @@ class Connection:
             try:
                 reply: Reply = await method(request, timeout=max(0.0, ends - monotonic()), metadata=(*key, *named))
             except grpc.aio.AioRpcError as raised:
-                error = self._told(raised, allowed_s)
+                error = self._told(raised, allowed_s, self.calls)
                 if error.code is grpc.StatusCode.UNAUTHENTICATED and self._key.other_than(key):
                     continue  # The key was rotated, and the server was the first to see it.
                 wait_s = pause_s(error)
@@ -218,11 +219,11 @@ class Connection:
             async for reply in call:
                 yield reply
         except grpc.aio.AioRpcError as raised:
-            raise self._told(raised, timeout_s) from None
+            raise self._told(raised, timeout_s, self.subscriptions) from None
         finally:
             call.cancel()
 
-    def _told(self, raised: grpc.aio.AioRpcError, allowed_s: float | None) -> CallError:
+    def _told(self, raised: grpc.aio.AioRpcError, allowed_s: float | None, channel: grpc.aio.Channel) -> CallError:
         """
         Return the error the server sent. One without a reason is gRPC's own, in words made for its developers.
         """
@@ -232,10 +233,10 @@ class Connection:
         where = f"{self._server} at {self.address}"
         match error.code:
             case grpc.StatusCode.UNAVAILABLE:
-                return Unreachable(self._server, self.address, cause(error.message), retry_after_s=error.retry_after_s)
+                why, tls = cause(error.message), self._tls_trouble(error.message)
+                return Unreachable(self._server, self.address, why, retry_after_s=error.retry_after_s, tls=tls)
             case grpc.StatusCode.DEADLINE_EXCEEDED:
-                within = "in time" if allowed_s is None else f"within {allowed_s:g} s"
-                return DeadlineExceeded("", error.code, f"{where} did not answer {within}.")
+                return self._late("in time" if allowed_s is None else f"within {allowed_s:g} s", channel)
             case grpc.StatusCode.RESOURCE_EXHAUSTED if sizes := TOO_LARGE.search(error.message):
                 named = dict(zip(("size_bytes", "size_bytes_max"), sizes.groups(), strict=True))
                 text = f"{where} takes no message of {sizes[1]} bytes."
@@ -243,6 +244,25 @@ class Connection:
             case grpc.StatusCode.UNIMPLEMENTED:
                 return CallError("", error.code, f"{where} does not have this call: {cause(error.message)}.")
         return error
+
+    def _late(self, within: str, channel: grpc.aio.Channel) -> CallError:
+        """
+        Return the error for a call whose time was up, which need not be the fault of somebody slow.
+        """
+        if channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            # It was refused and tried again until then: nobody was there.
+            return Unreachable(self._server, self.address, f"no connection came up {within}")
+        text = f"{self._server} at {self.address} did not answer {within}."
+        return DeadlineExceeded("", grpc.StatusCode.DEADLINE_EXCEEDED, text)
+
+    def _tls_trouble(self, text: str) -> str:
+        """
+        Return what may be wrong with TLS, by gRPC's own text: it has no other sign of it.
+        """
+        if HANDSHAKE in text:
+            return "failed"
+        # Closed at once, before it said a word: a TLS server takes plain text for a broken handshake.
+        return "missing" if self._tls is None and text.startswith(UNCONNECTED) and CLOSED in text else ""
 
     def _named(self, given: Metadata) -> tuple[tuple[str, str], ...]:
         """
@@ -281,7 +301,9 @@ def cause(text: str) -> str:
     Return the end of gRPC's own text, where the reason stands behind all that gRPC tried.
     """
     if HANDSHAKE in text:  # Its end is OK: what is wrong stands in the words of the library below.
-        return "the TLS handshake failed; it speaks no TLS, or its certificate is not of the CA that is given"
+        return "the TLS handshake failed; it speaks no TLS, or its certificate has run out or is not of the given CA"
+    if text.startswith(UNCONNECTED) and CLOSED in text:
+        return "it closed the connection at once"
     return text.rpartition(": ")[2].strip("[]. ") or "no answer"
 
 

@@ -134,14 +134,18 @@ class Unreachable(Unavailable):
     """
     Nobody of ours answered: no server listens there, another kind of server does, or the connection broke.
 
-    `server` is who was meant, `address` where it was looked for.
+    `server` is who was meant, `address` where it was looked for; `tls` says when it may be that only one of the two
+    speaks TLS: "missing" in the caller, or "failed" between them.
     """
 
-    def __init__(self, server: str, address: str, cause: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, server: str, address: str, cause: str, *, retry_after_s: float | None = None, tls: str = ""
+    ) -> None:
         text = f"{server} at {address} cannot be reached: {clip(cause)}."
         super().__init__("", grpc.StatusCode.UNAVAILABLE, text, retry_after_s=retry_after_s)
         self.server = server
         self.address = address
+        self.tls = tls
 
 
 class DeadlineExceeded(CallError):

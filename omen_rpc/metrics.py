@@ -131,7 +131,7 @@ RECONCILE_LAST_SUCCESS_TIMESTAMP = Gauge(
 )
 RECONCILE_LAST_SUCCESS_AGE_SECONDS = Gauge(
     "omen_reconcile_last_success_age_seconds",
-    "Seconds since a tick last left nothing missing; before the first one, since the reconciler started.",
+    "Seconds since a tick last left nothing missing, over restarts; before the first such tick, since the first start.",
 )
 RECONCILE_LAST_SUCCESS_AGE_SECONDS.set(nan)
 

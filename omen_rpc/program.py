@@ -3,6 +3,7 @@ How a server program starts and ends: settings, logs, event loop, exit code.
 """
 
 import asyncio
+import faulthandler
 import gc
 import json
 import os
@@ -22,6 +23,7 @@ from omen_rpc.settings import Loaded, Program, ProgramSettings, ServerSettings, 
 OK = 0
 USAGE = 2
 FAILED = 70
+STDERR = 2
 CHECK = "--check-settings"
 
 
@@ -80,6 +82,8 @@ def observe(program: Program, settings: ProgramSettings) -> None:
     """
     Let the process tell of itself as its settings say: by lines, and by spans if they are wanted.
     """
+    # A watchdog ends a hung server with SIGABRT: where each thread stood, and no value of it, is its last word.
+    faulthandler.enable(STDERR)
     logs.configure(program.table, level=settings.log_level, form=settings.log_format)
     if settings.traces == "otlp":
         try:

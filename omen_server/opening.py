@@ -5,11 +5,13 @@ Opening what the server stands on, and saying in words why it cannot.
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import structlog
 
 from omen_client.riskcast import RiskCastClient
 from omen_rpc.channel import ClientFiles, ConnectionRefused
+from omen_rpc.full_disk import full_disk
 from omen_rpc.program import StartFailed
 from omen_rpc.server import Server
 from omen_rpc.settings import SettingsRefused
@@ -47,7 +49,7 @@ async def ledger_of(settings: OmenSettings) -> AsyncIterator[Ledger]:
         except LedgerError as error:
             raise StartFailed(str(error)) from error
         except OSError as error:
-            raise SettingsRefused(f"--data-dir {settings.data_dir}: {error.filename}: {error.strerror}.") from None
+            raise refused("--data-dir", settings.data_dir, error) from None
         upkeep.expose(ledger)
         log.info(
             "ledger_created" if is_new else "ledger_opened",
@@ -87,11 +89,11 @@ async def index_of(
             await server.unless_stopped(follower.catch_up())
         except IndexUnavailable as error:
             # Whoever starts it again later may find it there.
-            raise StartFailed(f"--index: {error}") from None
+            raise StartFailed(f"--index: {full_disk(settings.index_url) or error}") from None
         except IndexFault as error:
             raise SettingsRefused(f"--index: {error}") from None
         except OSError as error:
-            raise SettingsRefused(f"--index: {error.filename}: {error.strerror}.") from None
+            raise refused("--index", settings.index_url, error) from None
         async with running("index", follower.run(), server):
             yield index, follower
 
@@ -105,8 +107,22 @@ async def desk_of(settings: OmenSettings, rules: Ruleset) -> AsyncIterator[Desk]
         try:
             desk = await stack.enter_async_context(open_desk(settings.desk_path, rules, settings.desk))
         except DeskError as error:
+            if full := full_disk(settings.desk_path):
+                raise StartFailed(f"--data-dir: {full}") from None
             raise SettingsRefused(f"--data-dir {settings.data_dir}: {error}") from None
+        except OSError as error:
+            raise refused("--data-dir", settings.desk_path, error) from None
         yield desk
+
+
+def refused(flag: str, place: str | Path, error: OSError) -> StartFailed | SettingsRefused:
+    """
+    Return what the system's refusal is. A full disk is no setting: whoever starts the server again later may find room.
+    """
+    if full := full_disk(place):
+        return StartFailed(f"{flag}: {full}")
+    at = f"{error.filename}: " if error.filename is not None else ""
+    return SettingsRefused(f"{flag}: {at}{error.strerror}.")
 
 
 @asynccontextmanager

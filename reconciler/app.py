@@ -13,6 +13,7 @@ from omen_client import CallError, OmenClient, RiskCastClient
 from omen_rpc import logs
 from omen_rpc.channel import ClientFiles, ConnectionRefused
 from omen_rpc.errors import Reason, Unreachable, fault
+from omen_rpc.full_disk import full_disk
 from omen_rpc.program import FAILED, StartFailed
 from omen_rpc.refusal import Translate
 from omen_rpc.server import Server
@@ -115,6 +116,8 @@ def hint(error: CallError) -> str:
     """
     if not isinstance(error, Unreachable):
         return ""
+    if error.tls == "missing":
+        return " If it speaks TLS, give the CA of its certificate with --tls-ca."
     return f" Is it running? Start it, or name another with --{error.server.lower()}."
 
 
@@ -179,6 +182,10 @@ async def parts_of(settings: ReconcilerSettings) -> AsyncIterator[Parts]:
         place_for(settings.state)
         try:
             state = await stack.enter_async_context(open_state(settings.state))
+        except (StateUnavailable, OSError):
+            if full := full_disk(settings.state):
+                raise StartFailed(f"--state: {full}") from None
+            raise
         except StateLocked as error:
             raise SettingsRefused(f"--state: {error}. {ASK_IT}") from None
         except StateFailed as error:
@@ -190,7 +197,8 @@ async def parts_of(settings: ReconcilerSettings) -> AsyncIterator[Parts]:
         comparing = Comparing(omen, riskcast)
         replayer = Replayer(omen, riskcast, rate, Courtesy(omen).wait)
         reconcile = Reconcile(omen, comparing, replayer, runs=state.runs, parked=state.parked, now=utc_now)
-        rounds = Rounds(omen, reconcile, state.control, state.parked, lease_s=settings.lease_s, now=utc_now)
+        rounds = Rounds(omen, reconcile, state, lease_s=settings.lease_s, now=utc_now)
+        await rounds.learn()
         yield Parts(state, comparing, rate, Parking(state.parked, replayer, utc_now), rounds)
 
 

@@ -21,7 +21,7 @@ from reconcile.v1 import reconcile_service_pb2 as pb
 
 from .plan import in_order, since
 from .reconcile import Budget, Reconcile, Wish
-from .state import Control, Parked
+from .state import State
 
 Tell = Callable[[pb.RunReconcileResponse], None]
 RENEWALS_PER_LEASE = 3
@@ -48,21 +48,33 @@ class Rounds:
         self,
         omen: OmenClient,
         reconcile: Reconcile,
-        control: Control,
-        parked: Parked,
+        state: State,
         *,
         lease_s: float,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._omen, self._reconcile, self._control, self._parked = omen, reconcile, control, parked
+        self._omen, self._reconcile = omen, reconcile
+        self._control, self._parked, self._success = state.control, state.parked, state.success
         self._lease_s = lease_s
         self._now = now
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{os.urandom(4).hex()}"
         self._turn = asyncio.Lock()
         self._lost = False
         self._paused = False
-        self._succeeded_at = now()
+        self._aged_from = now()
         metrics.RECONCILE_LAST_SUCCESS_AGE_SECONDS.set_function(self._age_s)
+
+    async def learn(self) -> None:
+        """
+        Learn from the state when the last success was, of whichever reconciler; its age goes on from there.
+
+        As long as there was none it is waited for since a reconciler first began on this state: one that is started
+        again and again, and never gets there, is not young each time.
+        """
+        last = await self._success.last()
+        if last is not None:
+            metrics.RECONCILE_LAST_SUCCESS_TIMESTAMP.set(last.timestamp())
+        self._aged_from = last or await self._success.awaited_since(self._now())
 
     async def make(self, target: Target, wish: Wish, tell: Tell) -> pb.RunReconcileResponse.Summary:
         """
@@ -94,7 +106,7 @@ class Rounds:
                 count(summary, result)
                 tell(pb.RunReconcileResponse(result=result))
             summary.duration.FromMilliseconds(round((time.monotonic() - began_s) * 1000))
-            await self._measure(summary)
+            await self._measure(target, summary)
             tell(pb.RunReconcileResponse(summary=summary))
             return summary
 
@@ -140,13 +152,14 @@ class Rounds:
             )
 
     def _age_s(self) -> float:
-        return (self._now() - self._succeeded_at).total_seconds()
+        return (self._now() - self._aged_from).total_seconds()
 
-    async def _measure(self, summary: pb.RunReconcileResponse.Summary) -> None:
+    async def _measure(self, target: Target, summary: pb.RunReconcileResponse.Summary) -> None:
         metrics.RECONCILE_PARKED_SIGNALS.set(await self._parked.count())
-        if not (summary.partial or summary.failed or self._stopping()):
-            self._succeeded_at = self._now()
-            metrics.RECONCILE_LAST_SUCCESS_TIMESTAMP.set(self._succeeded_at.timestamp())
+        # One partition says nothing of the others.
+        if not (target.partition or summary.partial or summary.failed or self._stopping()):
+            await self._success.note(self._now())
+            await self.learn()
 
     @asynccontextmanager
     async def _leased(self) -> AsyncIterator[None]:
@@ -155,6 +168,7 @@ class Rounds:
         """
         lease = await self._control.hold(self._owner, self._lease_s, self._now())
         if lease is None:
+            await self.learn()  # What the other one brings about counts for this one's figure as well.
             raise fault(
                 Reason.ERROR_REASON_LEASE_HELD,
                 metadata={"holder": "another", "retry_after_s": self._lease_s},

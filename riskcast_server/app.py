@@ -2,6 +2,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from omen_rpc.errors import CallError, Reason, fault
+from omen_rpc.full_disk import full_disk
 from omen_rpc.program import StartFailed
 from omen_rpc.refusal import Translate
 from omen_rpc.server import Server
@@ -48,7 +49,11 @@ async def run(loaded: Loaded[RiskCastSettings]) -> None:
             await server.run(engine=store.engine)
     except (StoreLocked, StoreTooNew, StoreUrlUnknown) as error:
         raise SettingsRefused(f"--store: {error}") from None
-    except StoreUnavailable as error:
+    except (StoreUnavailable, StoreFull, OSError) as error:
+        if full := full_disk(loaded.settings.store):
+            raise StartFailed(f"--store: {full}") from None
+        if not isinstance(error, StoreUnavailable):
+            raise
         raise StartFailed(f"--store: {error}. Start it again when the database answers.") from None
     finally:
         await server.close()
@@ -78,7 +83,7 @@ def busy(error: StoreBusy) -> CallError:
     return fault(Reason.ERROR_REASON_OVERLOADED, f"{error}.", metadata=metadata, retry_after_s=RETRY_S)
 
 
-def full(_error: StoreFull) -> CallError:
+def exhausted(_error: StoreFull) -> CallError:
     """
     Return what a full disk is to a caller.
     """
@@ -92,4 +97,4 @@ def unavailable(_error: StoreUnavailable) -> CallError:
     return fault(Reason.ERROR_REASON_STORE_UNAVAILABLE, metadata={"retry_after_s": RETRY_S}, retry_after_s=RETRY_S)
 
 
-TRANSLATE: Translate = {StoreBusy: busy, StoreFull: full, StoreUnavailable: unavailable}
+TRANSLATE: Translate = {StoreBusy: busy, StoreFull: exhausted, StoreUnavailable: unavailable}

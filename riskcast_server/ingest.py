@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import prometheus_client
+import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from omen.v1.signal_pb2 import SignalEvent
@@ -14,6 +15,7 @@ from omen_rpc import metrics, tracing
 from omen_rpc.call import CURRENT
 from omen_rpc.errors import CallError, Reason, Violation, fault, invalid_fields, item_error
 from omen_rpc.metadata import ACK_ID, IDEMPOTENCY_KEY, first
+from omen_rpc.rate import RateLimit
 from omen_rpc.signal_codec import SIGNAL_BYTES_MAX, CodecError, content_digest, recognise
 from omen_rpc.signal_rules import REQUEST_ID_CHARS_MAX, check_event, check_line
 from riskcast.v1 import ingest_service_pb2 as pb
@@ -23,6 +25,10 @@ from riskcast_server.store import INDEX_MAX, ORIGIN_NAMES, Arrival, Receipt, Sig
 BATCH_ITEMS_MAX = 500
 SCHEMA_MAJOR = "1"
 ACCEPTED, DUPLICATE, CONFLICT, REFUSED = "accepted", "duplicate", "conflict", "refused"
+# One line a caller and origin in a minute: repeating oneself is no reason to fill a log.
+REPEATS_PER_MINUTE = 1
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -48,6 +54,7 @@ class Ingest(IngestServiceServicer):
         started_at = Timestamp()
         started_at.GetCurrentTime()
         self.counts = Counts(started_at)
+        self._lines = RateLimit(REPEATS_PER_MINUTE, 1)
 
     async def Ingest(self, request: pb.IngestRequest, _context: object) -> pb.IngestResponse:
         """
@@ -126,6 +133,18 @@ class Ingest(IngestServiceServicer):
         for outcome, times in outcomes.items():
             if times:
                 counter(origin, outcome).inc(times)
+        if outcomes[CONFLICT] or (outcomes[DUPLICATE] and origin == pb.INGEST_ORIGIN_DIRECT):
+            self._tell_who(ORIGIN_NAMES[origin], outcomes[DUPLICATE], outcomes[CONFLICT])
+
+    def _tell_who(self, origin: str, duplicates: int, conflicts: int) -> None:
+        """
+        Log who brings what is known, unless that is OMEN's own way: the metrics have no name of a caller.
+        """
+        call = CURRENT.get()
+        kind = "conflicts" if conflicts else "duplicates"
+        if not self._lines.take(f"{kind} {origin} {call.caller}", 1):
+            level = log.warning if conflicts else log.info
+            level(f"{kind}_brought", origin=origin, peer=call.peer, duplicates=duplicates, conflicts=conflicts)
 
     def _refused(self, origin: pb.IngestOrigin.ValueType) -> None:
         self.counts.refused += 1

@@ -13,6 +13,7 @@ import yaml
 from prometheus_client import REGISTRY
 
 from omen_rpc import metrics
+from omen_rpc.expiry import DAY_S, WARN_DAYS
 
 STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)\s*\{([^}]*)\}")
@@ -20,12 +21,19 @@ GROUPING = re.compile(r"\b(?:by|without|on|ignoring)\s*\(([^)]*)\)")
 WINDOW = re.compile(r"\[[^\]]*\]")
 WORD = re.compile(r"(?<![\w.:])[a-zA-Z_:][\w:]*")
 # What an expression may hold beside series.
-LANGUAGE = {"sum", "max", "min", "rate", "increase", "histogram_quantile", "or", "and"}
+LANGUAGE = {"sum", "max", "min", "rate", "increase", "histogram_quantile", "or", "and", "absent"}
 TARGET_LABELS = {"instance", "job", "le"}
 FOREIGN = {"process_resident_memory_bytes"}
 SEVERITIES = {"warning", "critical"}
 # The symptoms that the runbook is ordered by.
-SYMPTOMS = {"lag-grows", "reconcile-partial", "corruption-found", "disk-full", "duplicates-rise"}
+SYMPTOMS = {
+    "lag-grows",
+    "reconcile-partial",
+    "corruption-found",
+    "disk-full",
+    "duplicates-rise",
+    "certificate-expiring",
+}
 
 
 def labels_by_sample() -> dict[str, set[str]]:
@@ -78,10 +86,10 @@ def rules(root: Path) -> list[dict[str, Any]]:
     return list(group["rules"])
 
 
-def test_five_alerts_each_say_what_to_do(rules: list[dict[str, Any]], root: Path) -> None:
+def test_alerts_each_say_what_to_do(rules: list[dict[str, Any]], root: Path) -> None:
     """
-    Lag, age of reconciling, corruption, disk, duplicates: each has a time, a severity, a sentence, and its place in the
-    runbook.
+    Lag, age of reconciling, corruption, disk, duplicates, certificates: each has a time, a severity, a sentence, and
+    its place in the runbook.
     """
     anchors = set()
     for rule in rules:
@@ -95,7 +103,23 @@ def test_five_alerts_each_say_what_to_do(rules: list[dict[str, Any]], root: Path
         if (root / page).exists():
             headings = re.findall(r"(?m)^#+ (.*)$", (root / page).read_text())
             assert anchor in {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
-    assert (len(rules), anchors) == (5, SYMPTOMS)
+    assert (len(rules), anchors) == (len(SYMPTOMS), SYMPTOMS)
+
+
+def test_certificates_alert_when_servers_begin_to_warn(rules: list[dict[str, Any]]) -> None:
+    """
+    The alert, the warning in a server's log and the runbook's normal are about the same days.
+    """
+    (rule,) = [rule for rule in rules if rule["annotations"]["runbook"].endswith("#certificate-expiring")]
+    assert rule["expr"].endswith(f"< {WARN_DAYS * DAY_S:.0f}")
+
+
+def test_a_reconciler_that_is_gone_alerts_too(rules: list[dict[str, Any]]) -> None:
+    """
+    What the age of the last success cannot tell, because nobody is there to tell it, is asked for by name.
+    """
+    (rule,) = [rule for rule in rules if rule["alert"] == "OmenReconcileAge"]
+    assert "or absent(omen_reconcile_last_success_age_seconds)" in rule["expr"]
 
 
 def panels_of(root: Path) -> Iterator[dict[str, Any]]:

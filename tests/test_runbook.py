@@ -84,14 +84,24 @@ def test_every_command_is_one(line: str) -> None:
         case ["omen", *rest]:
             function, _, _ = application().parse_args(rest, exit_on_error=False, print_error=False)
             assert function.__module__.startswith("omen_cli.")
-        case ["riskcast-server", verb, _, *flags] if verb in COMMANDS:
-            accepted("riskcast-server", flags)
+        case ["riskcast-server", verb, *rest] if verb in COMMANDS:
+            files = [each for each in rest[:1] if not each.startswith("-")]
+            accepted("riskcast-server", rest[len(files) :])
         case ["omen-reconciler", "run", *flags]:
             accepted("omen-reconciler", reconciler_run().parse_known_args(flags)[1])
         case ["omen-reconciler", "serve", *flags] | ["omen-server" | "riskcast-server", *flags]:
             accepted(words[0], flags)
         case _:
             assert words[0] in OTHERS
+
+
+def test_every_replay_says_of_what() -> None:
+    """
+    A replay names signals or says `--all`: without either it does nothing, and its parser cannot know.
+    """
+    replays = [shlex.split(line)[3:] for line in ALL if line.startswith("omen reconcile replay")]
+    assert replays
+    assert all(replays)
 
 
 def accepted(program: str, flags: list[str]) -> None:

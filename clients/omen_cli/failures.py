@@ -14,6 +14,10 @@ STARTED_BY = {  # what errors call a server → how it is started, and the flag 
     "RiskCast": ("omen up", "--riskcast"),
     "The reconciler": ("omen-reconciler serve", "--reconciler"),
 }
+TLS = {  # what may be wrong with it → what to do
+    "missing": "If it speaks TLS, give the CA of its certificate with --tls-ca.",
+    "failed": "Give the CA of its certificate with --tls-ca, or none if it speaks no TLS; renew what has run out.",
+}
 
 
 def failed(form: str, error: Exception) -> int:
@@ -72,6 +76,8 @@ def remedy(error: CallError) -> str:
     Return what the user can do about a call that failed.
     """
     match error:
+        case Unreachable() if error.tls:
+            return TLS[error.tls]
         case Unreachable():
             started, flag = STARTED_BY.get(error.server, ("omen up", "its flag"))
             return f"Is it running? Start it with {started}, or name another with {flag}."

@@ -8,6 +8,7 @@ from grpc_health.v1 import health_pb2
 
 from omen_cli import exits
 from omen_cli.certificate import WARN_DAYS, days_left
+from omen_cli.failures import remedy
 from omen_cli.options import Output, Servers
 from omen_cli.output import print_rows, say
 from omen_rpc.errors import CallError
@@ -35,7 +36,7 @@ async def health(
     print_rows(output, rows, ["server", "address", "service", "status"])
     for row in rows:
         if output == "text" and "message" in row:
-            say(f"omen: {row['message']}\n  → omen up starts it, or name another with --{row['server']}.")
+            say(f"omen: {row['message']}\n  → {row['remedy']}")
     statuses = {row["status"] for row in rows}
     if UNREACHABLE in statuses:
         return exits.UNREACHABLE
@@ -56,9 +57,8 @@ async def ask(servers: Servers, name: Name) -> list[dict[str, Any]]:
         try:
             reply = await connection.call(method, Empty())
         except CallError as error:
-            return [
-                {"server": name, "address": address, "service": "", "status": UNREACHABLE, "message": error.message}
-            ]
+            row = {"server": name, "address": address, "service": "", "status": UNREACHABLE}
+            return [row | {"message": error.message, "remedy": remedy(error)}]
     return [
         {"server": name, "address": address, "service": service, "status": status_name(reply.statuses[service].status)}
         for service in sorted(reply.statuses)

@@ -1,9 +1,12 @@
+from collections.abc import Iterable
+
 import structlog
 
 from omen_rpc import metrics
 
 from .audit import Fault
 from .partition import Gap
+from .segment import Record
 
 PLACES_MAX = 10_000
 
@@ -17,6 +20,14 @@ class Alarm:
 
     def __init__(self) -> None:
         self._told: set[tuple[str, str, int, int]] = set()
+
+    def heard(self, items: Iterable[Record | Gap]) -> None:
+        """
+        Tell of the gaps among what was read.
+        """
+        for item in items:
+            if isinstance(item, Gap):
+                self.gap(item)
 
     def gap(self, gap: Gap) -> None:
         """

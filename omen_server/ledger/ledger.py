@@ -66,6 +66,8 @@ class Ledger:
         self._settings, self._now = opened.settings, opened.now
         self._lock, self._journal, self._reader = opened.lock, opened.journal, opened.reader
         self.identity, self.recovered = opened.identity, opened.recovered
+        # Hears of all that is read by offset, and of gaps that counting meets. Until somebody listens it does nothing.
+        self.heard: Callable[[Sequence[Record | Gap]], object] = len
         self.root = opened.root
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="ledger-reader")
         self._moved = asyncio.Event()
@@ -148,6 +150,7 @@ class Ledger:
         """
         through = min(through_offset or self.durable_offset, self.durable_offset)
         async for batch in self._batches(partial(self._reader.everything, after_offset, through)):
+            self.heard(batch)
             yield batch
 
     async def retained_after(self) -> int:
@@ -236,7 +239,9 @@ class Ledger:
         Return a partition's gaps as of its last count: exactly those that its fingerprints leave out.
         """
         self._check_known(name)
-        return await self._run(partial(self._reader.gaps, name))
+        gaps = await self._run(partial(self._reader.gaps, name))
+        self.heard(gaps)
+        return gaps
 
     async def seal(self, name: str, *, force: bool = False) -> tuple[PartitionInfo, bool]:
         """

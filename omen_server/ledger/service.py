@@ -77,8 +77,8 @@ class LedgerService(LedgerServiceServicer):
         self._ledger = ledger
         self._settled = settled or self._durable
         self._partition_of = partition_of or nowhere
-        for gap in ledger.recovered.skipped:
-            self._alarm.gap(gap)
+        self._alarm.heard(ledger.recovered.skipped)
+        ledger.heard = self._alarm.heard
 
     async def close(self) -> None:
         """

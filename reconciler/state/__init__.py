@@ -42,6 +42,7 @@ __all__ = [
     "StateTooNew",
     "StateUnavailable",
     "StateUrlUnknown",
+    "Success",
     "open_state",
 ]
 
@@ -184,6 +185,27 @@ class Control(Protocol):
         """
 
 
+class Success(Protocol):
+    """
+    When reconciling last left nothing missing, which a restart must not make younger. Raises as `Runs` does.
+    """
+
+    async def last(self) -> datetime | None:
+        """
+        Return when that was; None when it never was.
+        """
+
+    async def awaited_since(self, now: datetime) -> datetime:
+        """
+        Return when this was first asked, which *now* is if it never was before.
+        """
+
+    async def note(self, at: datetime) -> None:
+        """
+        Keep that it was so at *at*, unless it was later already.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """
@@ -193,6 +215,7 @@ class State:
     runs: Runs
     parked: Parked
     control: Control
+    success: Success
     engine: str
 
 

@@ -79,6 +79,31 @@ def test_tls_towards_a_server_without_it_is_told(servers: dict[str, str], tmp_pa
     assert "cannot be reached: the TLS handshake failed; it speaks no TLS, or its certificate" in ended.err
 
 
+async def test_plain_text_towards_a_server_with_tls_is_told(tmp_path: Path) -> None:
+    """
+    A connection that is closed at once may mean TLS: the user is told what to give then, and not to start what runs.
+    """
+    authority = Authority(tmp_path)
+    cert, key = authority.issue("server")
+    tls = (f"--tls-cert={cert}", f"--tls-key={key}")
+    async with running("omen-server", *tls, "--riskcast=", cwd=tmp_path) as server:
+        for verb in ("stats", "health"):
+            ended = await asyncio.to_thread(inside, verb, "--omen", server.address)
+            assert ended.code == exits.UNREACHABLE
+            assert f"at {server.address} cannot be reached: it closed the connection at once." in ended.err
+            assert "If it speaks TLS, give the CA of its certificate with --tls-ca" in ended.err
+        assert (await asyncio.to_thread(inside, "stats", "--omen", server.address, "--tls-ca", authority.ca)).code == 0
+
+
+def test_nobody_there_is_no_deadline() -> None:
+    """
+    A time too short for gRPC's own attempts makes no slow server of one that is not there.
+    """
+    ended = inside("stats", "--omen", "127.0.0.1:1", "--timeout-s", "0.5")
+    assert ended.code == exits.UNREACHABLE
+    assert "cannot be reached: no connection came up within 0.5 s" in ended.err
+
+
 def test_what_does_not_answer_in_time_is_a_deadline() -> None:
     """
     Exit 5, with the time that was given and the flag that gives more.

@@ -5,7 +5,7 @@ What every state must do, whatever keeps it: `test_state.py` runs it over the en
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
@@ -73,6 +73,7 @@ async def begins_with_nothing(opened: Opener) -> None:
         assert await new.parked.count() == 0
         assert await new.control.paused() is None
         assert await new.control.rate() is None
+        assert await new.success.last() is None
         assert new.engine
 
 
@@ -205,6 +206,22 @@ async def bounds_the_history(opened: Opener) -> None:
         assert await kept.runs.history("", 2**63, 10) == await kept.runs.history("", 0, 10)
 
 
+async def remembers_the_last_success(opened: Opener) -> None:
+    """
+    The last success is there after a restart, also if an earlier one is noted after it; so is the first time asked.
+    """
+    hour = timedelta(hours=1)
+    async with opened() as kept:
+        assert await kept.success.awaited_since(NOON) == NOON
+        await kept.success.note(NOON + 2 * hour)
+        await kept.success.note(NOON + hour)
+    async with opened() as kept:
+        assert await kept.success.awaited_since(NOON + 9 * hour) == NOON
+        assert await kept.success.last() == NOON + 2 * hour
+        await kept.success.note(NOON + 3 * hour)
+        assert await kept.success.last() == NOON + 3 * hour
+
+
 RUNS_EXERCISES: Final[Sequence[Exercise]] = (
     begins_with_nothing,
     keeps_runs,
@@ -214,4 +231,5 @@ RUNS_EXERCISES: Final[Sequence[Exercise]] = (
     saves_a_run_once,
     lists_states_newest_first,
     bounds_the_history,
+    remembers_the_last_success,
 )

@@ -16,7 +16,7 @@ from reconciler.state.limits import check_batch, check_lease, check_page, check_
 @dataclass
 class MemoryState:
     """
-    All three parts of a state, and what would be on its disk.
+    All parts of a state, and what would be on its disk.
     """
 
     limits: StateLimits = field(default_factory=StateLimits)
@@ -26,6 +26,8 @@ class MemoryState:
     reason: str | None = None
     signals_per_second: float | None = None
     lease: Lease | None = None
+    success_at: datetime | None = None
+    awaited_at: datetime | None = None
     numbers: "count[int]" = field(default_factory=lambda: count(1))
 
     async def save(self, result: ReconcileResult, state: ReconcileState | None) -> None:
@@ -183,6 +185,25 @@ class MemoryState:
         if self.lease is not None and self.lease.owner == owner:
             self.lease = None
 
+    async def last(self) -> datetime | None:
+        """
+        See `Success`.
+        """
+        return self.success_at
+
+    async def awaited_since(self, now: datetime) -> datetime:
+        """
+        See `Success`.
+        """
+        self.awaited_at = self.awaited_at or now
+        return self.awaited_at
+
+    async def note(self, at: datetime) -> None:
+        """
+        See `Success`.
+        """
+        self.success_at = max(at, self.success_at or at)
+
     def _count(self, attempt: Attempt) -> None:
         place = (attempt.partition, attempt.ledger_index)
         at = {(each.partition, each.ledger_index): number for number, each in self.refused.items()}.get(place)
@@ -223,4 +244,4 @@ async def open_memory(memory: MemoryState, limits: StateLimits | None = None) ->
     Open what *memory* has. What is there stays when it is closed.
     """
     memory.limits = limits or StateLimits()
-    yield State(memory, memory, memory, "memory")
+    yield State(memory, memory, memory, memory, "memory")

@@ -79,8 +79,9 @@ class Steps:
         @asynccontextmanager
         async def opened(url: str) -> AsyncIterator[State]:
             async with open_state(url) as state:
-                runs, parked, control = (stepping(part, self) for part in (state.runs, state.parked, state.control))
-                yield State(runs, parked, control, state.engine)
+                parts = (state.runs, state.parked, state.control, state.success)
+                runs, parked, control, success = (stepping(part, self) for part in parts)
+                yield State(runs, parked, control, success, state.engine)
 
         vars(app).update(open_state=opened, utc_now=lambda: datetime.now(UTC) + timedelta(seconds=ahead_s))
         for own, name, work in ((Connection, "call", counted), (Connection, "stream", streamed)):

@@ -81,6 +81,33 @@ async def test_everything_from_its_backups(tmp_path: Path) -> None:
         assert before.items() <= after.items()
 
 
+async def test_a_ledger_behind_riskcast_is_made_whole_from_it(tmp_path: Path) -> None:
+    """
+    A ledger that is restored behind RiskCast is said to be. What it lacks, emitted again as RiskCast shows it and in
+    the order of the positions, takes these again, and nothing is left to say.
+    """
+    copy, lacking = tmp_path / "ledger.backup", [ready(number).signal.signal_id for number in range(6, 9)]
+    async with riskcast(tmp_path) as (server, far):
+        async with omen(tmp_path) as (_, near):
+            await emitted(near, range(1, 6))
+            await ledger("backup", tmp_path, copy)
+            await emitted(near, range(6, 9))
+        before = await acks(far)
+        shutil.rmtree(tmp_path / "ledger")
+        await ledger("restore", copy, tmp_path / "ledger")
+        async with omen(tmp_path) as (own, near):
+            behind = await ran(tmp_path, "--all", "--include-open")
+            assert (behind.code, "PARTIAL ahead_of_ledger" in behind.out) == (1, True)
+            assert [name for name in before if name in behind.err] == lacking
+            for name in lacking:
+                _, shown, _ = await command("processed", name, "-o", "jsonl", f"--riskcast={server.address}")
+                code, _, said = await command("emit", f"--omen={own.address}", said=shown.encode())
+                assert code == 0, said
+            assert len(await ledger_of(near)) == 8
+            assert (await ran(tmp_path, "--all", "--include-open")).code == 0
+        assert await acks(far) == before
+
+
 @pytest.mark.timeout(120)
 async def test_the_move_to_postgres(tmp_path: Path, postgres_url: str) -> None:
     """

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from omen_client import Exhausted, Ingested, RiskCastClient
+from riskcast_server.backup import COMMANDS
 from tests.e2e.full_disk import fill
 from tests.processes import ServerProcess, running, tree_environment
 from tests.riskcast_server.signals import signal
@@ -72,11 +73,27 @@ async def test_backup_of_a_running_store_and_restore_under_another_epoch(tmp_pat
         assert [(await client.ingest(signal(number))).ack_id for number in range(20)] == acks
     assert await command("backup", str(copy), store) == 1, "a copy is not written over"
     assert await command("backup") == 2
+    secret = "--store=postgresql://omen:password@db.example/omen"
+    for verb in COMMANDS:
+        assert await command(verb, str(copy), secret, unsaid="password") == 2
+    assert await command("backup", secret, unsaid="password") == 2
 
 
-async def command(*line: str) -> int:
+async def test_a_restored_postgres_gets_its_new_epoch(tmp_path: Path, postgres_url: str) -> None:
     """
-    Run `riskcast-server` with *line* and return its exit code.
+    What pg_restore has put in place is given another epoch by `restore` without a file.
+    """
+    store, epochs = f"--store={postgres_url}", []
+    for _ in range(2):
+        async with running("riskcast-server", store, cwd=tmp_path) as server, RiskCastClient(server.address) as client:
+            epochs.append((await client.stats()).store_epoch)
+        assert await command("restore", store, unsaid="postgresql") == 0
+    assert epochs[0] != epochs[1]
+
+
+async def command(*line: str, unsaid: str = "") -> int:
+    """
+    Run `riskcast-server` with *line* and return its exit code; what is *unsaid* it must not say.
     """
     program = Path(sys.executable).parent / "riskcast-server"
     process = await asyncio.create_subprocess_exec(
@@ -84,4 +101,5 @@ async def command(*line: str) -> int:
     )
     _, said = await process.communicate()
     assert said.startswith(b"riskcast-server: ")
+    assert not unsaid or unsaid.encode() not in said
     return process.returncode or 0

@@ -111,6 +111,17 @@ async def test_a_hung_event_loop_misses_the_watchdog(tmp_path: Path) -> None:
     manager.socket.close()
 
 
+async def test_what_a_watchdog_ends_says_where_it_hung(tmp_path: Path) -> None:
+    """
+    The signal by which a watchdog ends a server has it write where each of its threads stood.
+    """
+    async with running("riskcast-server", cwd=tmp_path) as server:
+        assert await server.stop(signal.SIGABRT) == -signal.SIGABRT
+        text = "".join(server.raw)
+        assert "Fatal Python error: Aborted" in text
+        assert 'riskcast_server/__main__.py", line' in text
+
+
 async def test_a_manager_that_does_not_listen_stops_nobody(tmp_path: Path, logged: Logged) -> None:
     """
     A socket that nobody reads is told of in the log, and the server serves.

@@ -70,9 +70,7 @@ class World:
             parked=self.state.parked,
             now=self.clock,
         )
-        return Rounds(
-            self.near.client, reconcile, self.state.control, self.state.parked, lease_s=self.lease_s, now=self.clock
-        )
+        return Rounds(self.near.client, reconcile, self.state, lease_s=self.lease_s, now=self.clock)
 
     async def append(
         self, numbers: Iterable[int], emitted_at: datetime = NOON, *, hot: Iterable[int] | None = None, title: str = ""

@@ -30,8 +30,8 @@ async def emit(
     """
     Emit ready signals: into the ledger, then on to RiskCast. (submit takes raw events, ingest goes to RiskCast only.)
 
-    Each line is a signal event as `omen ledger cat -o jsonl` prints it, or only the signal inside of one. Emitting the
-    same again appends nothing.
+    Each line is a signal event as `omen ledger cat -o jsonl` or `omen processed -o jsonl` print it, or only the signal
+    inside of one. Emitting the same again appends nothing.
 
     Example: omen emit --example
     """

@@ -42,8 +42,9 @@ async def ingest(
     """
     Ingest signals straight into RiskCast, past OMEN and its ledger. (emit takes them the whole way.)
 
-    Each line is a signal event as `omen ledger cat -o jsonl` prints it, or only the signal inside of one. A duplicate
-    is no error: its status is ALREADY_EXISTS, with the ack of the first. Exit 7 when a known id has other content.
+    Each line is a signal event as `omen ledger cat -o jsonl` or `omen processed -o jsonl` print it, or only the signal
+    inside of one. A duplicate is no error: its status is ALREADY_EXISTS, with the ack of the first. Exit 7 when a known
+    id has other content.
 
     Example: omen ingest --example --times 5
     """

@@ -115,8 +115,10 @@ def raw_event(value: Any) -> RawSignalEvent:
 
 def signal_event(value: Any) -> SignalEvent:
     """
-    Return the signal event in a JSON object: one as the ledger has it, or only the signal inside of one.
+    Return the signal event in a JSON object: as the ledger has it, as RiskCast tells of it, or only the signal inside.
     """
+    if isinstance(value, dict) and isinstance(value.get("event"), dict):
+        value = value["event"]
     if not isinstance(value, dict):
         raise NotRead("a signal is an object")
     try:

@@ -15,6 +15,7 @@ from reconciler.state.postgres.control import PostgresControl
 from reconciler.state.postgres.parked import PostgresParked
 from reconciler.state.postgres.runs import PostgresRuns
 from reconciler.state.postgres.schema import own_schema
+from reconciler.state.postgres.success import PostgresSuccess
 
 
 @asynccontextmanager
@@ -26,4 +27,4 @@ async def open_postgres(url: str, limits: StateLimits) -> AsyncIterator[State]:
         version = await database.engine()
         await migrate(database, own_schema())
         runs, parked = PostgresRuns(database, limits), PostgresParked(database, limits)
-        yield State(runs, parked, PostgresControl(database), version)
+        yield State(runs, parked, PostgresControl(database), PostgresSuccess(database), version)

@@ -21,6 +21,7 @@ from reconciler.state.sqlite.control import SqliteControl
 from reconciler.state.sqlite.database_file import connect
 from reconciler.state.sqlite.parked import SqliteParked
 from reconciler.state.sqlite.runs import SqliteRuns
+from reconciler.state.sqlite.success import SqliteSuccess
 
 WAITING_MAX: Final = 256
 
@@ -38,7 +39,7 @@ async def open_sqlite(path: Path, limits: StateLimits) -> AsyncIterator[State]:
         stack.push_async_callback(thread.close)
         await thread.run(_begin)
         runs, parked = SqliteRuns(thread, limits), SqliteParked(thread, limits)
-        yield State(runs, parked, SqliteControl(thread), version)
+        yield State(runs, parked, SqliteControl(thread), SqliteSuccess(thread), version)
 
 
 def _begin(_connection: sqlite3.Connection) -> None:

@@ -83,6 +83,26 @@ async def test_a_flipped_bit_is_named(place: Path) -> None:
         assert metrics.LEDGER_CORRUPTIONS._value.get() - before == len(places)  # Each once, for two looks.
 
 
+async def test_damage_that_is_only_read_past_is_told_of(place: Path) -> None:
+    """
+    Damage that a stream or a count comes across is counted as one place, by whichever of them it is met and how often.
+    """
+    async with served(place) as at:
+        await at.ledger.append(entries(range(20)))
+    flip(place / DAY / SEGMENT, payload_byte(place / DAY / SEGMENT, 11))
+    async with served(place) as at:
+        before = metrics.LEDGER_CORRUPTIONS._value.get()
+        batches = [batch async for batch in at.ledger.read()]
+        assert sum(len(batch) for batch in batches) == 20
+        assert metrics.LEDGER_CORRUPTIONS._value.get() - before == 1
+        await everything(at.client.read_partition(DAY))
+        assert (await at.client.watermark(DAY)).gaps
+        assert metrics.LEDGER_CORRUPTIONS._value.get() - before == 1
+    async with served(place) as at:
+        await at.client.watermark(DAY)
+        assert metrics.LEDGER_CORRUPTIONS._value.get() - before == 2  # Another process, so to say, and only the count.
+
+
 async def test_many_faults_are_counted_and_cut(place: Path) -> None:
     """
     A verdict lists the first hundred faults and counts all.
