@@ -77,8 +77,9 @@ class Guard:
         Return the outcome of what waits while the breaker is open.
         """
         view = self._breaker.view()
-        after = f"RiskCast failed {view.consecutive_failures} times in a row ({view.last_failure})"
-        return left(f"{after}, it is asked again in {view.retry_after_s:.1f} s")
+        times = "once" if view.consecutive_failures == 1 else f"{view.consecutive_failures} times in a row"
+        why = view.last_failure.removesuffix(".")
+        return left(f"RiskCast failed {times} ({why}), it is asked again in {view.retry_after_s:.1f} s")
 
     def ask(self) -> int | None:
         """

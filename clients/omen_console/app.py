@@ -224,7 +224,7 @@ def sorry(request: Request, error: Exception) -> Page:
     elif isinstance(error, HTTPException):
         status = error.status_code
         text = "There is no such page." if status == 404 else f"{error.detail}."
-        remedy = "The navigation above leads to all there are."
+        remedy = "The navigation leads to all there are."
     else:
         log.error("page_failed", path=request.url.path, exc_info=error)
         status, text = 500, "This page could not be made. Nothing was changed by looking at it."
