@@ -3,6 +3,8 @@ import os
 import signal
 import sys
 
+HIGHEST_STANDARD = 2
+
 
 def main() -> None:
     """
@@ -15,28 +17,27 @@ def main() -> None:
         print(f"omen {version('omen-dualpath')}")
         sys.exit(0)
     from omen_cli.app import run  # noqa: PLC0415
+    from omen_cli.terminable import at_once  # noqa: PLC0415
 
     mend_streams()
-    signal.signal(signal.SIGTERM, terminated)
+    signal.signal(signal.SIGTERM, at_once)
     sys.exit(run(sys.argv[1:]))
 
 
 def mend_streams() -> None:
     """
     Print UTF-8 wherever we are, as JSON has to be; talk for which there is no stderr is not put among the data.
+
+    What was closed by whoever started us keeps its number: no socket or file of ours is taken for it.
     """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= HIGHEST_STANDARD:
+        pass
+    os.close(descriptor)
     if sys.stderr is None:  # Closed by whoever started us.
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - it lasts as long as we do
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-
-
-def terminated(_number: int, _frame: object) -> None:
-    """
-    End at SIGTERM as at the end of a verb: servers that a verb started are stopped, files it made are removed.
-    """
-    sys.exit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

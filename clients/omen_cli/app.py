@@ -19,6 +19,7 @@ from cyclopts import App
 from omen_cli import exits
 from omen_cli.failures import failed
 from omen_cli.output import print_error, wanted_form
+from omen_cli.terminable import terminable
 from omen_rpc.server_info import own_version
 
 VERBS = {  # verb → where it is; the order is the order of the help; two words: a verb of a group
@@ -180,8 +181,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     arguments, form = spelt(arguments), wanted_form(arguments)
     try:
-        app = application(arguments)
-        code = finish(app(list(arguments), exit_on_error=False, print_error=False))
+        code = called(arguments)
         sys.stdout.flush()  # Here, where an error still becomes a sentence.
     except KeyboardInterrupt:
         print_error(form, "INTERRUPTED", "interrupted", remedy="The same command starts over.")
@@ -199,6 +199,19 @@ def run(arguments: Sequence[str]) -> int:
         return exits.UNKNOWN if arguments == ["check"] else code  # A monitor that checks nothing is not OK.
 
 
+def called(arguments: Sequence[str]) -> int:
+    """
+    Call the verb of a command line, and return its exit code.
+
+    It is called here and not by the parser, which has an event loop and an end at SIGTERM of its own.
+    """
+    if sys.stdout is None:
+        remedy = "Leave it open; what is not wanted can go to /dev/null."
+        raise exits.Stopped(exits.USAGE, "USAGE", "stdout is closed", remedy)
+    verb, bound, _ = application(arguments).parse_args(list(arguments), exit_on_error=False, print_error=False)
+    return finish(verb(*bound.args, **bound.kwargs))
+
+
 def drop_output() -> None:
     """
     Write nothing more: what is left unwritten would fail once more when the process ends.
@@ -213,7 +226,7 @@ def finish(result: Any) -> int:
     """
     if inspect.iscoroutine(result):
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            result = runner.run(result)
+            result = runner.run(terminable(result))
     return int(result or exits.OK)
 
 

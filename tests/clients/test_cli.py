@@ -172,6 +172,7 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
         (r"signals --text $'\xff'", exits.USAGE, "is no UTF-8"),
         ("signals --timeout-s -1", exits.USAGE, "--timeout-s -1 is no time that a call may take"),
         ("emit <&-", exits.USAGE, "stdin is closed"),
+        ("version >&-", exits.USAGE, "stdout is closed"),
         ("version >/dev/full", exits.PROBLEM, "No space left on device"),
         ("tls init /dev/null/x", exits.PROBLEM, "Give a directory that can be written."),
         ("check >/dev/null", exits.UNKNOWN, ""),

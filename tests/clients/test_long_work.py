@@ -46,6 +46,17 @@ def test_a_verification_shows_how_far_it_is(ledger: Path) -> None:
     assert (code, "--from 2026-01-28 goes on" in said) == (exits.INTERRUPTED, True)
 
 
+def test_sigterm_ends_the_wait_for_what_is_typed(servers: dict[str, str]) -> None:
+    """
+    A verb that waits for the next line from the terminal ends at the first SIGTERM, with that signal's code.
+    """
+    with Terminal("emit", **servers) as terminal:
+        terminal.enter(f'{{"signal_id": "OMEN-TYPED{n:06d}", "title": "Suez", "probability": 0.5}}' for n in range(101))
+        terminal.until(lambda: "emitting  100 signals" in terminal.shown)
+        done = terminal.interrupt(signal.SIGTERM)
+    assert (done.code, "Traceback" in done.err) == (143, False)
+
+
 def test_what_is_typed_can_be_interrupted(servers: dict[str, str]) -> None:
     """
     One Ctrl-C ends a verb that waits for the next line from the terminal, and says what is done and how to go on.

@@ -61,11 +61,11 @@ class Following:
         async with asyncio.timeout(30):
             return (await self.process.stderr.readline()).decode()
 
-    async def interrupt(self) -> tuple[int | None, str]:
+    async def interrupt(self, number: signal.Signals = signal.SIGINT) -> tuple[int | None, str]:
         """
-        Press Ctrl-C; return the exit code and the rest of stderr.
+        Press Ctrl-C, or send another signal; return the exit code and the rest of stderr.
         """
-        self.process.send_signal(signal.SIGINT)
+        self.process.send_signal(number)
         async with asyncio.timeout(30):
             _, err = await self.process.communicate()
         return self.process.returncode, err.decode()
@@ -145,9 +145,11 @@ async def test_gaps_are_told(tmp_path: Path) -> None:
     assert [row["ledger_offset"] for row in rows if "gap" not in row] == [1, 3, 4]
 
 
-async def test_ctrl_c_tells_where_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_ctrl_c_tells_where_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
     """
-    Signals are shown as they come; Ctrl-C ends with 130, and the cursor on stderr leads to the next signal.
+    Signals are shown as they come; Ctrl-C ends with 130, SIGTERM with 143, and the cursor on stderr leads to the next
+    signal.
     """
     async with streaming(tmp_path) as at:
         await at.append(range(3))
@@ -155,8 +157,8 @@ async def test_ctrl_c_tells_where_to_go_on(tmp_path: Path) -> None:
             assert [each["ledger_offset"] for each in await running.shown(3)] == [1, 2, 3]
             await at.append([3])
             assert [each["ledger_offset"] for each in await running.shown(1)] == [4]
-            code, told = await running.interrupt()
-        assert code == 128 + signal.SIGINT
+            code, told = await running.interrupt(number)
+        assert code == 128 + number
         assert "Traceback" not in told
         await at.append([4])
         cursor = told.split("--after ")[1].split()[0]

@@ -16,12 +16,14 @@ from google.protobuf.message import Message
 from omen.v1.signal_pb2 import RawSignalEvent, SignalEvent
 from omen.v1.signal_service_pb2 import EmitSignalItem
 from omen_cli import exits
+from omen_cli.terminable import at_once
 from omen_rpc.signal_codec import CodecError, decode_json
 
 Item = TypeVar("Item", bound=Message)
 LINE_BYTES_MAX = 1 << 20
 BATCH_BYTES_MAX = 600 << 10
 STDIN = "-"
+AT_ONCE = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: at_once}
 
 
 class NotRead(Exception):
@@ -76,13 +78,14 @@ def lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 def waited_for(file: BinaryIO) -> bytes:
     """
-    Return the next line. Ctrl-C ends the wait for it at once, which asyncio's own handler would only note.
+    Return the next line. Ctrl-C and SIGTERM end the wait for it at once; a verb's own handlers would only note them.
     """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = [(number, signal.signal(number, handler)) for number, handler in AT_ONCE.items()]
     try:
         return file.readline(LINE_BYTES_MAX + 1)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def batches(found: Iterator[Item], count_max: int) -> Iterator[list[Item]]:
