@@ -11,6 +11,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ class Process:
             text = await asyncio.to_thread(self._get, "/metrics")
             tasks = next(float(line.split()[1]) for line in text.splitlines() if line.startswith(TASKS))
             figures = {"tasks": tasks, **of_kernel(process.pid)}
-        except OSError:  # It is going, or has just gone.
+        except (OSError, HTTPException):  # It is going, or has just gone.
             return
         figures["wal_bytes"] = float(sum(size(self.place / f"{name}-wal") for name in self.databases))
         self.samples.append(Sample(at_s, process.pid, figures))
@@ -138,15 +139,16 @@ class Process:
 
 def of_kernel(pid: int) -> dict[str, float]:
     """
-    Return what the kernel says a process holds.
+    Return what the kernel says a process holds. One that is going has let go of its memory first.
     """
-    status = Path(f"/proc/{pid}/status").read_text()
-    resident = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))
-    threads = next(line.split()[1] for line in status.splitlines() if line.startswith("Threads:"))
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    status = {name: value.split()[0] for name, _, value in (line.partition(":") for line in lines) if value.strip()}
+    if "VmRSS" not in status:
+        raise ProcessLookupError(f"process {pid} is going")
     return {
-        "resident_bytes": float(resident) * 1024,
+        "resident_bytes": float(status["VmRSS"]) * 1024,
         "descriptors": float(len(os.listdir(f"/proc/{pid}/fd"))),  # noqa: PTH208 - a count, of thousands at times
-        "threads": float(threads),
+        "threads": float(status["Threads"]),
     }
 
 

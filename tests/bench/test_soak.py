@@ -4,12 +4,15 @@ The soak in its short form, and whether it would notice what it is there for.
 
 import asyncio
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.soak.process import of_kernel
 from bench.soak.trend import BOUNDS, MEASURABLE_S, Trend, grown, measured
 from bench.soak.verdict import Held, bugs
 from tests.conftest import ROOT
@@ -112,3 +115,14 @@ def test_a_bug_in_a_log_is_noticed() -> None:
         {"text": "Traceback (most recent call last):"},
     ]
     assert len(bugs("omen", lines)) == 3
+
+
+def test_a_process_that_is_going_holds_nothing_to_be_told() -> None:
+    """
+    One that has ended and was not waited for has no memory any more, and is told from a fault; a living one has some.
+    """
+    assert of_kernel(os.getpid())["resident_bytes"] > 0
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(ProcessLookupError):
+            of_kernel(process.pid)
