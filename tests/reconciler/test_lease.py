@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,20 @@ async def test_a_lease_that_cannot_be_renewed_ends_the_round(tmp_path: Path) -> 
         result = await interrupted(at, fail)
         assert status(result) == ("PARTIAL", "lease_lost")
         assert 100 <= result.replayed_count < 500
+
+
+async def test_rounds_of_one_reconciler_follow_each_other(tmp_path: Path) -> None:
+    """
+    Two rounds asked for at once have one lease between them: the second begins when the first has ended.
+    """
+    async with world(tmp_path) as at:
+        await at.append(range(1, 6), hot=[])
+        await at.seal()
+        told: list[tuple[int, str]] = []
+
+        def tell(which: int, frame: pb.RunReconcileResponse) -> None:
+            told.append((which, frame.WhichOneof("frame") or ""))
+
+        await asyncio.gather(*(at.rounds.make(Target(DAY), Wish(), partial(tell, which)) for which in (1, 2)))
+        assert [which for which, _ in told] == sorted(which for which, _ in told)
+        assert [name for _, name in told].count("summary") == 2

@@ -1,4 +1,5 @@
 import asyncio
+import os
 import sqlite3
 import stat
 import sys
@@ -114,6 +115,25 @@ async def test_file_is_private(path: Path, url: str) -> None:
     assert modes == dict.fromkeys(names, 0o600)
 
 
+async def test_a_new_file_outlives_a_power_cut(path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The directory is synced once the database's name is in it, and not for one that is there already.
+    """
+    synced: list[bool] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        if os.path.samestat(os.fstat(descriptor), path.parent.stat()):
+            synced.append(path.exists())
+
+    monkeypatch.setattr(os, "fsync", noted)
+    for _ in range(2):
+        async with open_state(url):
+            pass
+    assert synced == [True]
+
+
 async def test_commits_wait_for_the_disk(path: Path, url: str) -> None:
     """
     The connection keeps a log and syncs it at each commit; one that would not is not used.
@@ -142,12 +162,12 @@ async def test_tables_are_strict(path: Path, url: str) -> None:
 
 async def test_newer_schema_is_refused(path: Path, url: str) -> None:
     """
-    A database that a later version has migrated is refused and left as it is.
+    A database that the very next version has migrated is refused and left as it is.
     """
     async with open_state(url) as kept:
         await kept.runs.save(result(), state())
-    execute(path, "PRAGMA user_version = 1000")
-    with pytest.raises(StateTooNew, match="1000"):
+    execute(path, f"PRAGMA user_version = {len(migrations()) + 1}")
+    with pytest.raises(StateTooNew):
         async with open_state(url):
             pass
     assert execute(path, "SELECT partition FROM reconcile_state") == [(DAY,)]
@@ -268,6 +288,36 @@ async def test_failed_commit_can_be_repeated(url: str, applied: bool, monkeypatc
         await kept.runs.save(result(run=1), state())
         assert copied == ["log"]
         assert await past(kept) == [result(run=1)]
+
+
+async def test_nothing_is_told_before_the_log_is_copied(path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    After a failed commit nothing is told as long as somebody who reads keeps the log from being copied.
+    """
+
+    def impatient(where: Path) -> sqlite3.Connection:
+        connection = connect(where)
+        connection.execute("PRAGMA busy_timeout = 1")
+        return connection
+
+    def save(connection: sqlite3.Connection, **named: Any) -> None:
+        monkeypatch.setattr(runs, "save", original)
+        original(connection, **named)
+        raise sqlite3.OperationalError
+
+    original = runs.save
+    monkeypatch.setattr("reconciler.state.sqlite.connect", impatient)
+    async with open_state(url) as kept:
+        await kept.runs.save(result(run=1), state())
+        with closing(sqlite3.connect(path, isolation_level=None)) as somebody:
+            somebody.execute("BEGIN")
+            somebody.execute("SELECT * FROM reconcile_state").fetchall()
+            monkeypatch.setattr(runs, "save", save)
+            with pytest.raises(StateFailed):
+                await kept.runs.save(result(run=2), state())
+            with pytest.raises(StateUnavailable, match="somebody who reads"):
+                await past(kept)
+        assert await past(kept) == [result(run=2), result(run=1)]
 
 
 async def test_full_disk_keeps_what_it_has(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
