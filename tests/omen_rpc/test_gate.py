@@ -289,7 +289,8 @@ async def test_stream_that_swallows_its_cancellation_is_drained_all_the_same() -
 
     async with hosted(Scripted(stream=stream)) as server, stub_of(server) as stub:
         call = stub.StreamSignals(StreamSignalsRequest(), timeout=10)
-        assert (await call.read()).cursor == "1"
+        first: Any = await call.read()
+        assert first.cursor == "1"
         server.stop()
         error = await refusal(call.read())
         assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
