@@ -216,6 +216,24 @@ def small_index(url: str) -> Iterator[str]:
         yield url
 
 
+async def test_connection_is_opened_anew_after_a_failure(path: Path) -> None:
+    """
+    A connection on which something failed is asked nothing more: nobody knows what it believes.
+    """
+    opened: list[sqlite3.Connection] = []
+
+    def connect() -> sqlite3.Connection:
+        opened.append(sqlite3.connect(path))
+        return opened[-1]
+
+    thread = Thread("index-test", connect)
+    with pytest.raises(IndexFailed):
+        await thread.run(lambda connection: connection.execute("SELECT nothing"))
+    assert await thread.run(lambda connection: connection is opened[1])
+    await thread.close()
+    assert len(opened) == 2
+
+
 async def test_full_database_keeps_what_it_has(small_index: str) -> None:
     """
     When there is no room the write is refused whole, may be tried again, and questions are answered all the while.
