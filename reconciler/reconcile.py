@@ -201,7 +201,7 @@ class Reconcile:
 
     async def _spared(self, partition: str) -> Spared:
         known = await self._parked.of(partition, None)
-        parked = [each for each in known if not each.waived_reason and each.attempts >= PARK_ATTEMPTS]
+        parked = [each for each in known if not each.waived_reason]
         # Whoever was not tried for longest comes first: else the same few would take the turns of all others.
         parked.sort(key=lambda each: each.last_attempt_at.ToNanoseconds())
         return Spared(

@@ -27,7 +27,6 @@ READ_INDEXES_MAX = 2_000
 IDS_KEPT_MAX = 1_000
 ATTEMPTS_MAX = 5
 PAUSE_FIRST_S = 0.2
-PAUSE_MAX_S = 5.0
 # A rate that is changed, and a reason to stop, are heeded by whoever waits after so long.
 LOOK_AGAIN_S = 0.25
 WAIT_MIN_S = 1e-6
@@ -199,7 +198,7 @@ class Replayer:
                 return
             if attempt < ATTEMPTS_MAX:
                 await self._sleep(pause_s)
-                pause_s = min(2 * pause_s, PAUSE_MAX_S)
+                pause_s *= 2
         done.stopped = done.stopped or "riskcast_unavailable"
 
     async def _attempt(self, batch: Sequence[SignalEvent], done: Replayed) -> list[SignalEvent]:

@@ -104,7 +104,6 @@ class Peers:
             self._shelf.put(peer, now_ns)
             self._number += 1
             self._unwritten[peer.key] = self._number, now_ns, reading.raw.SerializeToString()
-            self._gone.discard(peer.key)
         for key in self._shelf.pop_beyond(self._max, now_ns - self._age_s_max * SECOND_NS):
             self._unwritten.pop(key, None)
             self._gone.add(key)
@@ -191,6 +190,7 @@ class Peers:
         if self._first:
             yield _DELETE_BEFORE, [(self._first,)]
             self._first = 0
+        # First: who is gone may have come again since.
         if gone:
             yield _DELETE, sorted(gone)
         if unwritten:

@@ -127,6 +127,19 @@ async def positions_are_listed(opened: Opener) -> None:
     assert nothing == []
 
 
+async def a_claim_that_fails_takes_nothing_away(opened: Opener) -> None:
+    """
+    A signal that comes again, for a position that another holds, keeps the one it has: it is not counted as without.
+    """
+    async with opened() as store:
+        await store.signals.put(run(1, 2))
+        await store.signals.put([arrival(1, 2), arrival(3, 2)])
+        answer = await store.positions.coverage(DAY, 1, 2)
+        held = await store.positions.positions(DAY, 1, 2)
+    assert (answer.count, answer.unpositioned) == (2, 1)
+    assert [each.signal_id for each in held] == [signal_id(1), signal_id(2)]
+
+
 async def _agree(store: Store, naive: Store, partition: str, random: Random, last: int) -> None:
     """
     Compare one random question's answers, then go on where they were cut, some times at least.
@@ -185,4 +198,5 @@ POSITION_EXERCISES: Final[list[Exercise]] = [
     coverage_over_blocks,
     compare_names_blocks_that_differ,
     positions_are_listed,
+    a_claim_that_fails_takes_nothing_away,
 ]

@@ -153,7 +153,7 @@ class SqliteDatabase:
     """
 
     path: Path
-    newer = "PRAGMA user_version = 1000"
+    newer = "PRAGMA user_version = 3"
     older = (
         "DROP TRIGGER signals_deleted",
         "DROP VIEW holders",
@@ -200,7 +200,7 @@ class PostgresDatabase:
     """
 
     url: str
-    newer = "UPDATE store_meta SET schema_version = 1000"
+    newer = "UPDATE store_meta SET schema_version = 3"
     older = (
         "DROP TRIGGER signals_deleted ON signals",
         "DROP TRIGGER signals_truncated ON signals",

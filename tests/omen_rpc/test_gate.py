@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -274,3 +275,22 @@ async def test_errors_of_items_and_streams_are_whole() -> None:
         assert await stream.code() is grpc.StatusCode.OK
     assert isinstance(error, NotFound)
     assert error.message.startswith("3 signals came.")
+
+
+async def test_stream_that_swallows_its_cancellation_is_drained_all_the_same() -> None:
+    """
+    A method that ends by itself when it is cancelled has not told everything: its caller is sent elsewhere.
+    """
+
+    async def stream(_request: Any, _context: Any) -> Any:
+        yield StreamSignalsResponse(cursor="1")
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    async with hosted(Scripted(stream=stream)) as server, stub_of(server) as stub:
+        call = stub.StreamSignals(StreamSignalsRequest(), timeout=10)
+        first: Any = await call.read()
+        assert first.cursor == "1"
+        server.stop()
+        error = await refusal(call.read())
+        assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")

@@ -163,6 +163,18 @@ async def test_headers_without_a_message_run_into_a_timeout() -> None:
     assert bodies_awaited() == 0
 
 
+async def test_each_silence_runs_into_its_own_timeout() -> None:
+    """
+    A call that began to wait after another is ended after it, though one timer serves both and no other call comes.
+    """
+    settings = {"body_timeout_s": 0.2}
+    async with hosted(Scripted(), settings=settings) as server, channel_to(str(server.address)) as channel:
+        silent = [streaming(channel, GET)(timeout=10)]
+        await until(lambda: bodies_awaited() == 1)
+        silent.append(streaming(channel, GET)(timeout=10))
+        assert [(await refusal(call.read())).reason for call in silent] == ["REQUEST_BODY_TIMEOUT"] * 2
+
+
 async def test_longest_silence_makes_room() -> None:
     """
     When one call too many waits for its message, the one that has waited longest is ended, and whole calls go through.

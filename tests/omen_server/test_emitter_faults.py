@@ -279,6 +279,22 @@ async def test_pushes_that_wait_are_bounded(tmp_path: Path) -> None:
         assert [each.status for each in await asyncio.gather(*pushes)] == [DELIVERED] * 2
 
 
+async def test_who_stops_waiting_for_a_push_leaves_it_to_others(tmp_path: Path) -> None:
+    """
+    Two wait for one push and one goes away: the other is told its outcome.
+    """
+    async with rigged(tmp_path, FakeIngest()) as rig:
+        items = await rig.append([1])
+        await rig.outcomes(items)
+        rig.fake.gate.clear()
+        gone, stays = (asyncio.create_task(rig.emitter.push(items[0])) for _ in range(2))
+        await until(lambda: len(rig.emitter._pushes) == 1)
+        gone.cancel()
+        await asyncio.wait([gone])
+        rig.fake.gate.set()
+        assert (gone.cancelled(), (await stays).status) == (True, DELIVERED)
+
+
 async def test_probe_that_ends_by_a_bug_makes_room_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A half-open breaker whose one probe told nothing lets the next call be the probe.

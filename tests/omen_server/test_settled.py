@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from omen_rpc.position import Position
 from omen_server.ledger.ledger import Ledger
 from omen_server.ledger.partition import Gap
-from omen_server.settled import SettledMarks, Standing, standing
+from omen_server.settled import Frontier, SettledMarks, Standing, standing
 from tests.ledgers import DAY, LATE, NEXT, TOMORROW, Clock, entries, opened
 
 NAMES = (DAY, LATE, NEXT)
@@ -134,3 +134,14 @@ async def test_standing_in_the_middle_of_a_write(tmp_path: Path, monkeypatch: py
 
         monkeypatch.setattr(ledger, "wait_beyond", moved)
         assert await standing(ledger) == Standing(4, {DAY: 4})
+
+
+def test_a_gap_behind_what_was_taken_moves_nothing_back() -> None:
+    """
+    A gap that ends before the last number taken does not lower the frontier.
+    """
+    row = Frontier(0)
+    row.take(3)
+    row.skip(2)
+    row.settle(3)
+    assert row.through == 3

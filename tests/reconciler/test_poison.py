@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from omen_client import CallError
+from reconciler import parking
 from reconciler.reconcile import Wish
 from reconciler.rounds import Target
 from reconciler.state import PARK_ATTEMPTS
@@ -120,9 +121,10 @@ async def test_parked_ones_are_replayed_by_their_ids(tmp_path: Path) -> None:
         await at.one()
         sent(at)
         at.far.door.poison = {poison[1]}
-        with pytest.raises(CallError) as caught:
-            await at.parking.replay(poison[:2], 3)
-        assert caught.value.reason == "COUNT_MISMATCH"
+        for wrong in (1, 3):
+            with pytest.raises(CallError) as caught:
+                await at.parking.replay(poison[:2], wrong)
+            assert caught.value.reason == "COUNT_MISMATCH"
         with pytest.raises(CallError) as caught:
             await at.parking.replay([poison[0], signal_id(1)], 0)
         assert (caught.value.reason, caught.value.metadata["signal_id"]) == ("PARKED_SIGNAL_NOT_FOUND", signal_id(1))
@@ -143,6 +145,22 @@ async def test_parked_ones_are_replayed_by_their_ids(tmp_path: Path) -> None:
             await at.parking.replay([], 0)
         assert caught.value.reason == "PEER_UNAVAILABLE"
         assert (await at.state.parked.of(DAY, None))[0].attempts == 5
+
+
+async def test_more_are_parked_than_a_page_or_a_batch_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    However many are refused, each is kept; however many are parked, each is found by its id and forgotten on arrival.
+    """
+    monkeypatch.setattr(parking, "BATCH_MAX", 2)
+    monkeypatch.setattr(parking, "PAGE", 2)
+    async with world(tmp_path) as at:
+        poison = await poisoned(at, range(1, 9), range(2, 7))
+        assert status(await at.one()) == ("PARTIAL", "parked")
+        assert {each.signal_id for each in await at.state.parked.of(DAY, None)} == poison
+        assert {each.signal_id for each in await at.parking.check(sorted(poison))} == poison
+        at.far.door.poison.clear()
+        assert (await at.parking.replay([], len(poison))).delivered == len(poison)
+        assert await at.state.parked.of(DAY, None) == []
 
 
 async def test_what_is_waived_is_no_longer_missing(tmp_path: Path) -> None:

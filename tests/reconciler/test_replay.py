@@ -20,7 +20,7 @@ from tests.hosting import hosted, until
 from tests.ledgers import DAY, Served, entries, flip, payload_byte, served, signal_id
 from tests.omen_server.far_side import INGEST, INVALID, FakeIngest, accepted, failed
 from tests.reconciler.far_side import closed
-from tests.reconciler.world import at_once
+from tests.reconciler.world import at_once, world
 
 UNAVAILABLE = 14
 
@@ -317,3 +317,21 @@ async def test_damage_in_the_ledger_is_passed_over(tmp_path: Path) -> None:
         flip(segment, payload_byte(segment, 4))
         done = await at.replay(4, 5, 6)
         assert (done.count, done.unreadable, done.indexes) == (2, 1, [4, 6])
+
+
+async def test_a_gap_is_false_only_when_another_has_brought_it(tmp_path: Path) -> None:
+    """
+    What the hot path brought meanwhile was no gap. What a replay brought, whose answer was lost, was one.
+    """
+    async with world(tmp_path) as at:
+        records = await at.append(range(1, 4), hot=[])
+        await at.push(records[:1])
+        calls = iter([closed()])
+
+        def trouble(when: str) -> None:
+            if when == "after" and (error := next(calls, None)) is not None:
+                raise error
+
+        at.far.door.trouble = trouble
+        done = await at.replayer.replay(DAY, [1, 2, 3], lambda _done: None, lambda: "")
+        assert (done.count, done.false_gaps) == (3, 1)

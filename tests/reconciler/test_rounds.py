@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from omen_client import CallError
+from omen_rpc import metrics
 from reconcile.v1 import reconcile_service_pb2 as pb
 from reconciler.reconcile import Wish
 from reconciler.replay import Rate, Replayer
@@ -288,6 +289,33 @@ async def test_a_pause_outlives_a_restart_and_ends_a_round(tmp_path: Path) -> No
         assert caught.value.metadata["reason"] == "RiskCast is being moved"
         assert await at.rounds.resume()
         assert status(await at.one()) == ("COMPLETED", "")
+
+
+async def test_a_paused_round_looks_at_no_other_partition(tmp_path: Path) -> None:
+    """
+    A round that is paused ends with the partition that it is at, and is no success; nor is one that leaves a gap.
+    """
+    success = metrics.RECONCILE_LAST_SUCCESS_TIMESTAMP
+    success.set(0)
+    async with world(tmp_path) as at:
+        await at.append([1])
+        at.clock.now += timedelta(days=1)
+        await at.append([2], at.clock.now)
+        pausing: list[asyncio.Task[bool]] = []
+        at.far.door.trouble = lambda _when: pausing.append(asyncio.create_task(at.rounds.pause("enough")))
+        at.far.lose("OMEN-TEST000001")
+        (result,) = await at.round(include_open=True)
+        assert (result.partition_date, status(result), success._value.get()) == (DAY, ("COMPLETED", ""), 0)
+        assert not await pausing[0]
+        assert await at.state.control.resume()  # As another process does.
+        at.far.door.trouble = None
+        at.far.door.poison = {"OMEN-TEST000002"}
+        at.far.lose("OMEN-TEST000002")
+        assert [status(each)[0] for each in await at.round(include_open=True)] == ["SKIPPED", "PARTIAL"]
+        assert success._value.get() == 0
+        at.far.door.poison.clear()
+        await at.round(include_open=True)
+        assert success._value.get() == at.clock.now.timestamp()
 
 
 async def test_two_reconcilers_do_not_work_at_once(tmp_path: Path) -> None:

@@ -172,6 +172,19 @@ async def test_a_borrowed_digest_does_not_hide_other_content(tmp_path: Path) -> 
         assert len([each async for each in client.conflicts()]) == 1
 
 
+async def test_a_digest_is_believed_of_omen_only(tmp_path: Path) -> None:
+    """
+    Whoever brings a signal directly may claim any digest: it is computed, and OMEN's signal is no conflict with it.
+    """
+    async with riskcast(tmp_path / "riskcast.db") as server, RiskCastClient(str(server.address)) as client:
+        claimed = signal(index=1)
+        claimed.content_digest = f"sha256:{0:064x}"
+        assert isinstance(await client.ingest(claimed), Ingested)
+        outcome = await client.ingest(signal(index=1), origin=pb.INGEST_ORIGIN_HOT_PATH)
+        assert isinstance(outcome, Duplicate)
+        assert not outcome.content_conflict
+
+
 async def test_the_same_content_at_another_position_is_no_conflict(tmp_path: Path) -> None:
     """
     Another `ledger_*` or `emitted_at` changes no content; the new position counts as held.

@@ -25,17 +25,17 @@ async def test_second_opening_is_refused(tmp_path: Path) -> None:
 
 async def test_newer_schema_is_refused(tmp_path: Path) -> None:
     """
-    A desk that a later version has migrated stays closed, and as it is.
+    A desk that the very next version has migrated stays closed, and as it is.
     """
     async with desk_in(tmp_path):
         pass
     with sqlite3.connect(tmp_path / "desk.db") as database:
-        database.execute("PRAGMA user_version = 99")
+        database.execute("PRAGMA user_version = 2")
     database.close()
     with pytest.raises(DeskTooNew) as caught:
         async with desk_in(tmp_path):
             pass
-    assert (caught.value.found, caught.value.known) == (99, 1)
+    assert (caught.value.found, caught.value.known) == (2, 1)
 
 
 async def test_older_schema_is_upgraded(tmp_path: Path) -> None:

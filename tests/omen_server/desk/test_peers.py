@@ -230,3 +230,13 @@ async def test_golden_batch_stays_with_itself(tmp_path: Path) -> None:
         again = judged(batch, around(desk, *batch))
     first = judged(batch, [])
     assert again == first
+
+
+async def test_who_was_put_out_before_he_was_written_is_not_written(tmp_path: Path) -> None:
+    """
+    The database holds no more witnesses than may be kept, however many come between two flushes.
+    """
+    async with desk_in(tmp_path, peers_max=1, flush_interval_s=60.0) as desk:
+        keep(desk, told("r1"), told("r2"), told("r3"))
+    async with desk_in(tmp_path, peers_max=9) as desk:
+        assert around(desk, market(SUEZ)) == [peer_of(told("r3"), RULES)]

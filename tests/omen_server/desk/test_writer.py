@@ -3,6 +3,8 @@ What the desk does when its database does not.
 """
 
 import asyncio
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,23 @@ async def test_full_disk(tmp_path: Path) -> None:
         assert [each.dead_letter_id for each in await desk.dead_letters.page(0, 9)] == first
         assert all(await desk.dead_letters.keep([refused(2), large], NOW))
         assert desk.dead_letters.count == 3
+
+
+async def test_nothing_is_kept_before_the_log_is_copied(tmp_path: Path) -> None:
+    """
+    After a failed commit no letter is kept as long as somebody who reads keeps the log from being copied.
+    """
+    async with desk_in(tmp_path, busy_timeout_ms=1) as desk:
+        await desk.dead_letters.keep([refused(1)], NOW)
+        with closing(sqlite3.connect(tmp_path / "desk.db", isolation_level=None)) as somebody:
+            somebody.execute("BEGIN")
+            somebody.execute("SELECT * FROM dead_letters").fetchall()
+            with suppress(ZeroDivisionError):
+                async with desk.dead_letters._writer._transaction("FULL"):
+                    raise ZeroDivisionError
+            with pytest.raises(DeskUnavailable, match="somebody who reads"):
+                await desk.dead_letters.keep([refused(2)], NOW)
+        assert all(await desk.dead_letters.keep([refused(2)], NOW))
 
 
 async def test_line_is_bounded(tmp_path: Path) -> None:

@@ -124,12 +124,12 @@ async def test_damaged_file_is_set_aside(path: Path, url: str, damage: Callable[
 
 async def test_newer_schema_is_refused(path: Path, url: str) -> None:
     """
-    A database that a later version has migrated is refused and left as it is.
+    A database that the very next version has migrated is refused and left as it is.
     """
     async with open_index(url) as index:
         await filled(index, [row(1)])
-    execute(path, "PRAGMA user_version = 1000")
-    with pytest.raises(IndexTooNew, match="1000"):
+    execute(path, f"PRAGMA user_version = {len(own_schema().scripts) + 1}")
+    with pytest.raises(IndexTooNew):
         async with open_index(url):
             pass
     assert execute(path, "SELECT count(*) FROM omen_signals") == [(1,)]

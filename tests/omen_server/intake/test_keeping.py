@@ -152,3 +152,15 @@ async def test_index_far_behind_refuses(tmp_path: Path) -> None:
         with pytest.raises(CallError, match="wait for the index"):
             await keep(at.keeper, [draft(4)])
         assert at.ledger.durable_offset == 3
+
+
+async def test_what_is_under_way_counts_as_waiting_for_the_index(tmp_path: Path) -> None:
+    """
+    The limit holds for calls at once as well: signals that are being appended will wait for the index in a moment.
+    """
+    async with kit(tmp_path, follows=False, unindexed_max=3) as at:
+        calls = ([draft(1), draft(2)], [draft(3), draft(4)])
+        kept, refused = await asyncio.gather(*(keep(at.keeper, each) for each in calls), return_exceptions=True)
+        assert isinstance(kept, list)
+        assert isinstance(refused, CallError)
+        assert at.ledger.durable_offset == 2

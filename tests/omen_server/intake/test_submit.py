@@ -7,6 +7,8 @@ import pytest
 
 from omen.v1 import signal_service_pb2 as pb
 from omen_client import CallError, InvalidRequest, NotFound
+from omen_server.desk.errors import DeskUnavailable
+from omen_server.desk.price_history import PriceHistory
 from omen_server.intake import events as events_module
 from omen_server.pipeline.run import Outcome, judge
 from riskcast.v1 import ingest_service_pb2
@@ -147,6 +149,19 @@ async def test_bug_buries_one_event_and_no_other(tmp_path: Path, monkeypatch: py
         assert (cured.succeeded, cured.failed) == (1, 0)
         assert [each async for each in at.omen.operations.dead_letters()] == []
         assert at.ledger.durable_offset == 3
+
+
+async def test_prices_that_cannot_be_kept_cost_no_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    When the desk does not take an event's price for later ones, its own signal is appended all the same.
+    """
+
+    async def fail(_history: PriceHistory, _raws: Sequence[Any], _at: Any) -> None:
+        raise DeskUnavailable("says the test")
+
+    monkeypatch.setattr(PriceHistory, "extend", fail)
+    async with served(tmp_path) as at:
+        assert (await at.omen.submit(raw_event())).status == pb.EMIT_STATUS_DELIVERED
 
 
 async def test_refused_by_riskcast_is_a_dead_letter(tmp_path: Path) -> None:

@@ -30,6 +30,9 @@ async def test_ring_is_bounded(tmp_path: Path) -> None:
         assert sum(group.size_bytes for group in hub._groups.values()) == hub._bytes <= limits.ring_bytes_max
         group = hub.group_behind(599)
         assert group is not None
+        size_bytes = group.size_bytes
+        frames = hub.frames(group, Filter(), 100, group.first_offset - 1)
+        assert group.size_bytes == size_bytes + sum(len(frame.data) for frame in frames) > size_bytes
         for category in SignalCategory.values():
             hub.frames(group, Filter(frozenset([category])), 100, group.first_offset - 1)
         assert len(group._frames) == limits.shared_filters_max

@@ -116,12 +116,12 @@ async def test_tables_are_strict(path: Path, url: str) -> None:
 
 async def test_newer_schema_is_refused(path: Path, url: str) -> None:
     """
-    A database that a later version has migrated is refused and left as it is.
+    A database that the very next version has migrated is refused and left as it is.
     """
     async with open_state(url) as kept:
         await kept.runs.save(result(), state())
-    execute(path, "PRAGMA user_version = 1000")
-    with pytest.raises(StateTooNew, match="1000"):
+    execute(path, f"PRAGMA user_version = {len(own_schema().scripts) + 1}")
+    with pytest.raises(StateTooNew):
         async with open_state(url):
             pass
     assert execute(path, "SELECT partition FROM reconcile_state") == [(DAY,)]
@@ -229,6 +229,36 @@ async def test_failed_commit_can_be_repeated(url: str, applied: bool, monkeypatc
         await kept.runs.save(result(run=1), state())
         assert copied == ["log"]
         assert await past(kept) == [result(run=1)]
+
+
+async def test_nothing_is_told_before_the_log_is_copied(path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    After a failed commit nothing is told as long as somebody who reads keeps the log from being copied.
+    """
+
+    def impatient(where: Path) -> sqlite3.Connection:
+        connection = connect(where)
+        connection.execute("PRAGMA busy_timeout = 1")
+        return connection
+
+    def save(connection: sqlite3.Connection, **named: Any) -> None:
+        monkeypatch.setattr(runs, "save", original)
+        original(connection, **named)
+        raise sqlite3.OperationalError
+
+    original = runs.save
+    monkeypatch.setattr("reconciler.state.sqlite.connect", impatient)
+    async with open_state(url) as kept:
+        await kept.runs.save(result(run=1), state())
+        with closing(sqlite3.connect(path, isolation_level=None)) as somebody:
+            somebody.execute("BEGIN")
+            somebody.execute("SELECT * FROM reconcile_state").fetchall()
+            monkeypatch.setattr(runs, "save", save)
+            with pytest.raises(StateFailed):
+                await kept.runs.save(result(run=2), state())
+            with pytest.raises(StateUnavailable, match="somebody who reads"):
+                await past(kept)
+        assert await past(kept) == [result(run=2), result(run=1)]
 
 
 async def test_full_disk_keeps_what_it_has(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

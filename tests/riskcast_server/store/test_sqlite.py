@@ -1,9 +1,11 @@
 import asyncio
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +243,26 @@ async def test_failed_commit_copies_the_log(database: SqliteDatabase, monkeypatc
         assert (await retry)[0].duplicate
     assert size_bytes > 0
     assert copied_bytes == 0
+
+
+async def test_nothing_is_told_before_the_log_is_copied(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    As long as somebody who reads keeps the log from being copied, what a failed commit left is told to nobody.
+    """
+    commits = watch_commits(monkeypatch)
+    async with open_store(database.url, limits=StoreLimits(busy_timeout_ms=1)) as store:
+        await store.signals.put([arrival(1, 1)])
+        with closing(sqlite3.connect(database.path, isolation_level=None)) as somebody:
+            somebody.execute("BEGIN")
+            somebody.execute("SELECT * FROM signals").fetchall()
+            commits.fail(database.failure, applied=True)
+            with pytest.raises(StoreUnavailable):
+                await store.signals.put([arrival(2, 2)])
+            with pytest.raises(StoreUnavailable, match="somebody who reads"):
+                await store.signals.put([arrival(2, 2)])
+        assert (await store.signals.put([arrival(2, 2)]))[0].duplicate
 
 
 async def test_foreign_database_is_refused(database: SqliteDatabase) -> None:

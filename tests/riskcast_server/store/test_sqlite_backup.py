@@ -1,8 +1,10 @@
+import shutil
 from pathlib import Path
 
 import pytest
 
 from riskcast_server.store import StoreFailed, StoreLocked, backup_store, restore_store
+from riskcast_server.store.sqlite import backup as sqlite_backup
 from tests.contracts.arrivals import DAY, arrival, run
 from tests.contracts.store_engines import SqliteDatabase
 
@@ -38,6 +40,33 @@ async def test_backup_of_an_open_store(database: SqliteDatabase) -> None:
     assert again.ack_id == receipts[0].ack_id
     assert not new.duplicate
     assert not [file for file in database.path.parent.iterdir() if ".part" in file.name]
+
+
+async def test_crash_before_the_backup_is_in_place(
+    database: SqliteDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A restore that is cut off at its last step leaves the old database whole, with what only its log had.
+    """
+    backup_file, killed = tmp_path / "backup.db", SqliteDatabase(tmp_path / "killed.db")
+    async with database.opened() as store:
+        await backup_store(database.url, backup_file)
+        await store.signals.put(run(1, 10))
+        for suffix in ("", "-wal"):  # As a server leaves them that is killed.
+            shutil.copyfile(f"{database.path}{suffix}", f"{killed.path}{suffix}")
+
+    def crash(_part: Path, _file: Path) -> None:
+        raise InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_backup, "_put_in_place", crash)
+        with pytest.raises(InterruptedError):
+            await restore_store(killed.url, backup_file)
+    async with killed.opened() as store:
+        assert (await store.signals.stats()).stored == 10
+    await restore_store(killed.url, backup_file)
+    async with killed.opened() as store:
+        assert (await store.signals.stats()).stored == 0
 
 
 async def test_restore_into_an_empty_place(database: SqliteDatabase, tmp_path: Path) -> None:
