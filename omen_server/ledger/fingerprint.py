@@ -26,6 +26,7 @@ from .segment import Record
 _HEAD = struct.Struct(">8sQQQQQI")
 _MAGIC = b"OMENBLK2"
 _BLOCK_WORDS = 3
+DISTINCT_BUCKETS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,11 @@ class Fingerprints:
         Return how many different signals were counted.
         """
         if self._distinct[0] != len(self.ids):
-            self._distinct = len(self.ids), len(set(self.ids))
+            # One set of them all would take tens of megabytes for a moment, at each look at a day that goes on.
+            buckets = [array("Q") for _ in range(DISTINCT_BUCKETS)]
+            for each in self.ids:
+                buckets[each % DISTINCT_BUCKETS].append(each)
+            self._distinct = len(self.ids), sum(len(set(bucket)) for bucket in buckets)
         return self._distinct[1]
 
     def _add(self, record: Record, codec: Codec) -> None:
