@@ -4,6 +4,7 @@ Reading inside the writing process: up to what is durable, through marks that th
 Everything here runs in reader threads and blocks; `Ledger` is what the event loop sees.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import partial
 from threading import Lock
@@ -23,6 +24,8 @@ from .segment import Record
 # Wanted positions closer together than this are read in one pass.
 LEAP_POSITIONS = 256
 KEPT_EVERY_RECORDS = 1 << 16
+# So many records' counts stay in memory, at 8 bytes each; of a day nobody has asked for lately the sidecar has them.
+COUNTED_RECORDS_MAX = 4 << 20
 
 
 class LiveReader:
@@ -34,7 +37,7 @@ class LiveReader:
         self._disk, self._root, self._codec = disk, root, codec
         self._journal, self._marks = journal, marks
         self._files: dict[str, tuple[tuple[int, bool], PartitionFiles]] = {}
-        self._fingerprints: dict[str, Fingerprints] = {}
+        self._fingerprints: OrderedDict[str, Fingerprints] = OrderedDict()
         self._kept: dict[str, int] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
         self._counting = Lock()
@@ -217,10 +220,24 @@ class LiveReader:
                 # A sidecar that knows more than there is belongs to some other past.
                 sums = sums if sums.through <= through else Fingerprints(files.directory)
                 self._fingerprints[files.name] = sums
+            self._fingerprints.move_to_end(files.name)
             if sums.through < through:
                 sums.advance(lambda index: self._walk(files, index), self._codec)
                 # Counting a day again after a crash costs a decoding of every record: not more than so many of them.
                 if files.sealed or sums.through - self._kept.get(files.name, 0) >= KEPT_EVERY_RECORDS:
                     sums.save(self._disk)
                     self._kept[files.name] = sums.through
+            self._forget()
             return sums
+
+    def _forget(self) -> None:
+        """
+        Leave to the sidecars what has not been asked for the longest; what was asked for last stays, however large.
+        """
+        counted = sum(len(sums.ids) for sums in self._fingerprints.values())
+        while counted > COUNTED_RECORDS_MAX and len(self._fingerprints) > 1:
+            name, sums = self._fingerprints.popitem(last=False)
+            counted -= len(sums.ids)
+            if sums.through > self._kept.get(name, 0):
+                sums.save(self._disk)
+                self._kept[name] = sums.through

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from omen_server.ledger import live
 from omen_server.ledger.errors import PartitionNotFound
 from omen_server.ledger.segment import Record
 from tests.crash.records import NOON, NOTES, note
@@ -123,6 +124,29 @@ async def test_fingerprints_are_the_same_by_any_way(opened: Opener, place: Path)
         assert await ledger.fingerprint(DAY) == whole
         await ledger.append([note(1)])
         assert (await ledger.fingerprint(DAY)).count == 2501
+
+
+async def test_counts_of_days_nobody_asks_for_are_left_to_the_disk(
+    opened: Opener, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Of more days than may be held in memory the one asked for last stays there; the others lie in their sidecars, from
+    which they say the same, also of what has come since.
+    """
+    monkeypatch.setattr(live, "COUNTED_RECORDS_MAX", 10)
+    days = [NOON - timedelta(days=number) for number in range(3)]
+    names = [day.date().isoformat() for day in days]
+    async with opened() as ledger:
+        for at, day in enumerate(days):
+            await ledger.append([note(6 * at + number, day) for number in range(6)])
+        found = [await ledger.fingerprint(name) for name in names]
+        assert [(place / name / "_blocks").exists() for name in names] == [True, True, False]
+        assert list(ledger._reader._fingerprints) == names[2:]  # What is in memory has no public name.
+        assert [await ledger.fingerprint(name) for name in names] == found
+        await ledger.append([note(0, days[0])])
+        again = await ledger.partition(names[0])
+        assert (again.total_records, again.distinct_signal_ids) == (7, 6)
+        assert (await ledger.fingerprint(names[0], 1, 6)) == found[0]
 
 
 async def test_partition_says_what_it_holds(opened: Opener) -> None:
