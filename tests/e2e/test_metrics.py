@@ -119,17 +119,21 @@ async def check_breaker(server: ServerProcess, far_server: ServerProcess, near: 
 
 async def check_reconciler(place: Path, near: OmenClient) -> None:
     """
-    A round counts what it found and brought; while none succeeds the age of the last success rises, and one ends that.
+    A round counts what it found and brought; while none succeeds the age of the last success rises, over a restart as
+    well, and one ends that.
     """
+    age, success = "omen_reconcile_last_success_age_seconds", "omen_reconcile_last_success_timestamp"
     async with reconciler(place, "--interval=0.2") as (server, client):
-        seen = await figures_when(server, lambda now: now["omen_reconcile_last_success_timestamp"] > 0)
+        seen = await figures_when(server, lambda now: now[success] > 0)
         assert seen["omen_reconcile_missing_signals_total"] == seen["omen_reconcile_replayed_signals_total"] == 10
         assert seen['omen_reconcile_runs_total{outcome="completed"}'] == 1
         assert {metrics.server_of(name) for name in seen} == {metrics.EVERY, "omen-reconciler"}
         await client.pause("to see it age")
-        old = await figures_when(server, lambda now: now["omen_reconcile_last_success_age_seconds"] > 0.7)
+        old = await figures_when(server, lambda now: now[age] > 0.7)
+    async with reconciler(place, "--interval=0.2") as (server, client):
+        again = await figures_when(server, lambda now: now[age] >= old[age])
+        assert again[success] == old[success]
         await client.resume()
-        age = "omen_reconcile_last_success_age_seconds"
         await figures_when(server, lambda now: now[age] < old[age])
     assert (await ledger_of(near))[-1].ledger_offset == 30
 
