@@ -166,22 +166,27 @@ class Rounds:
         """
         Hold the lease while the block runs, or raise LEASE_HELD.
         """
-        lease = await self._control.hold(self._owner, self._lease_s, self._now())
-        if lease is None:
-            await self.learn()  # What the other one brings about counts for this one's figure as well.
-            raise fault(
-                Reason.ERROR_REASON_LEASE_HELD,
-                metadata={"holder": "another", "retry_after_s": self._lease_s},
-                retry_after_s=self._lease_s,
-            )
-        self._lost = False
-        renewing = asyncio.create_task(self._renew())
+        tasks: list[asyncio.Task[None]] = []
         try:
+            if await self._control.hold(self._owner, self._lease_s, self._now()) is None:
+                await self.learn()  # What the other one brings about counts for this one's figure as well.
+                raise fault(
+                    Reason.ERROR_REASON_LEASE_HELD,
+                    metadata={"holder": "another", "retry_after_s": self._lease_s},
+                    retry_after_s=self._lease_s,
+                )
+            self._lost = False
+            tasks.append(asyncio.create_task(self._renew()))
             yield
         finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
-            await self._control.release(self._owner)
+            # Whenever it is cancelled, and however often: a lease that nobody uses keeps everybody waiting.
+            await asyncio.shield(self._let_go(tasks))
+
+    async def _let_go(self, tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._control.release(self._owner)
 
     async def _renew(self) -> None:
         while not self._lost:

@@ -57,17 +57,51 @@ def test_sigterm_ends_the_wait_for_what_is_typed(servers: dict[str, str]) -> Non
     assert (done.code, "Traceback" in done.err) == (143, False)
 
 
-def test_what_is_typed_can_be_interrupted(servers: dict[str, str]) -> None:
+READ = {"0", "63"}  # The system call's number: x86-64's and ARM's.
+SIGNAL = '{{"signal_id": "OMEN-TYPED{:06d}", "title": "Suez", "probability": 0.5}}'
+EVENT = '{{"event_id": "typed-{}", "title": "Suez", "probability": 0.5}}'
+
+
+@pytest.mark.parametrize(
+    ("verb", "line", "bar", "said"),
+    [
+        ("emit", SIGNAL, "emitting  100 signals", "interrupted: 100 signals are answered"),
+        ("ingest", SIGNAL, "ingesting  100 signals", "interrupted: 100 are answered"),
+        ("submit", EVENT, "submitting  100 events", "interrupted: 100 events are answered"),
+    ],
+)
+def test_what_is_typed_can_be_interrupted(servers: dict[str, str], verb: str, line: str, bar: str, said: str) -> None:
     """
     One Ctrl-C ends a verb that waits for the next line from the terminal, and says what is done and how to go on.
     """
-    with Terminal("emit", **servers) as terminal:
-        terminal.enter(f'{{"signal_id": "OMEN-TYPED{n:06d}", "title": "Suez", "probability": 0.5}}' for n in range(101))
-        terminal.until(lambda: "emitting  100 signals" in terminal.shown)
+    with Terminal(verb, **servers) as terminal:
+        terminal.enter(line.format(number) for number in range(101))
+        terminal.until(lambda: bar in terminal.shown)
         done = terminal.interrupt()
     assert done.code == exits.INTERRUPTED
-    assert "interrupted: 100 signals are answered" in done.err
+    assert said in done.err
     assert "Run it again" in done.err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, exits.INTERRUPTED), (signal.SIGTERM, 143)])
+def test_the_wait_for_an_answer_on_stdin_can_be_interrupted(
+    servers: dict[str, str], number: signal.Signals, code: int
+) -> None:
+    """
+    So does one that waits for the rest of a source's answer.
+    """
+    with Terminal("submit", "--source", "usgs", "-", **servers) as terminal:
+        terminal.until(lambda: waits_for_input(terminal.process.pid))
+        done = terminal.interrupt(number)
+    assert (done.code, "Traceback" in done.err) == (code, False)
+
+
+def waits_for_input(pid: int) -> bool:
+    """
+    Whether a thread of the process is in a read of its stdin.
+    """
+    calls = [(each / "syscall").read_text().split() for each in Path(f"/proc/{pid}/task").iterdir()]
+    return any(call[0] in READ and call[1:2] == ["0x0"] for call in calls)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, exits.INTERRUPTED), (signal.SIGTERM, 143)])

@@ -4,11 +4,13 @@ The lease while a round is under way: who has lost it stops.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from reconcile.v1 import reconcile_service_pb2 as pb
 from reconciler.reconcile import Wish
@@ -110,6 +112,64 @@ async def test_a_lease_that_cannot_be_renewed_ends_the_round(tmp_path: Path) -> 
         result = await interrupted(at, fail)
         assert status(result) == ("PARTIAL", "lease_lost")
         assert 100 <= result.replayed_count < 500
+
+
+@pytest.mark.parametrize("moment", ["asking", "working", "letting go"])
+async def test_who_is_cancelled_keeps_nobody_waiting(tmp_path: Path, moment: str) -> None:
+    """
+    A round that is cancelled at any moment, also twice, leaves the lease free for another reconciler.
+    """
+    async with world(tmp_path) as at:
+        watched = Watched(at.state.control)
+        at.state = replace(at.state, control=watched)
+        await prepared(at)
+        working = asyncio.Event()
+
+        def tell(frame: pb.RunReconcileResponse) -> None:
+            if frame.progress.replayed:
+                working.set()
+
+        making = asyncio.create_task(at.rounds.make(Target(DAY), Wish(), tell))
+        async with asyncio.timeout(20):
+            await (watched.asked if moment == "asking" else working).wait()
+            making.cancel()
+            if moment == "letting go":
+                await watched.left.wait()
+                making.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await making
+        assert await at.state.control.hold("another", 60.0, at.clock.now) is not None
+
+
+@dataclass
+class Watched:
+    """
+    A state that tells when the lease is asked for and when it is given back.
+    """
+
+    control: Control
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def hold(self, owner: str, ttl_s: float, now: datetime) -> Lease | None:
+        """
+        Tell, and hold the lease.
+        """
+        self.asked.set()
+        return await self.control.hold(owner, ttl_s, now)
+
+    async def release(self, owner: str) -> None:
+        """
+        Tell, and give it back.
+        """
+        self.left.set()
+        await self.control.release(owner)
+
+    def __getattr__(self, name: str) -> Any:
+        """
+        Leave the rest to the state.
+        """
+        return getattr(self.control, name)
 
 
 async def test_rounds_of_one_reconciler_follow_each_other(tmp_path: Path) -> None:

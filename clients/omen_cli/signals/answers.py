@@ -4,7 +4,6 @@ What a source answers: from a file, from stdin, from an address, or from the sou
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from omen_cli import exits
 from omen_cli.output import say
-from omen_cli.signals.lines import STDIN, opened
+from omen_cli.signals.reading import STDIN, chunks
 
 if TYPE_CHECKING:
     from omen.v1.signal_pb2 import RawSignalEvent
@@ -41,7 +40,7 @@ class Asked:
         Yield the events of every answer there is now and was not before; Stopped when there is none to be had.
         """
         if not is_address(self.place) and self.place:
-            if (parsed := self._from_file()) is not None:
+            if (parsed := await self._from_file()) is not None:
                 yield self._told(parsed)
             return
         if not self.place and self.source.offline:
@@ -51,19 +50,21 @@ class Asked:
             async for parsed in self._pages(url):
                 yield self._told(parsed)
 
-    def _from_file(self) -> "Parsed | None":
+    async def _from_file(self) -> "Parsed | None":
         """
         Return what the file says; None when it has not been written to since.
         """
-        with ExitStack() as stack:
-            file = opened(self.place, stack)
-            written_at = 0.0 if self.place == STDIN else Path(self.place).stat().st_mtime
-            if written_at and written_at == self.read_at:
-                return None
-            self.read_at = written_at
-            body = file.read(BODY_BYTES_MAX)
+        written_at = written(self.place)
+        if written_at and written_at == self.read_at:
+            return None
+        self.read_at, body = written_at, bytearray()
+        async for chunk in chunks(self.place):
+            body += chunk
+            if len(body) > BODY_BYTES_MAX:
+                text = f"{self.place} is longer than {BODY_BYTES_MAX} bytes."
+                raise exits.Stopped(exits.USAGE, "USAGE", text, "Give it in parts.")
         fetched_at = datetime.fromtimestamp(written_at, UTC) if written_at else datetime.now(UTC)
-        return self._parsed(body, fetched_at, "")
+        return await asyncio.to_thread(self._parsed, bytes(body), fetched_at, "")
 
     async def _pages(self, url: str) -> "AsyncIterator[Parsed]":
         from omen_server.fetch import Fetcher  # noqa: PLC0415 - only who asks a source needs it
@@ -109,6 +110,16 @@ class Asked:
         for each in parsed.skipped:
             say(f"skipped {each.place}: {each.reason}")
         return parsed.events
+
+
+def written(place: str) -> float:
+    """
+    Return when a file was last written to; 0 for stdin, and for one that cannot be read, which reading it says.
+    """
+    try:
+        return Path(place).stat().st_mtime if place != STDIN else 0.0
+    except OSError:
+        return 0.0
 
 
 def source_of(name: str) -> "Source":

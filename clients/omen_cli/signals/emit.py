@@ -7,7 +7,8 @@ from omen_cli import exits
 from omen_cli.options import Output, Servers
 from omen_cli.progress import Bar
 from omen_cli.signals.example import EXAMPLE
-from omen_cli.signals.lines import STDIN, batches, items, ready_signal
+from omen_cli.signals.lines import batches, given, items, ready_signal
+from omen_cli.signals.reading import STDIN
 from omen_cli.signals.rows import print_outcomes
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ async def emit(
     Example: omen emit --example
     """
     delivery = pb.DELIVERY_LEDGER if ledger_only else pb.DELIVERY_AWAIT
-    source = iter([ready_signal(EXAMPLE)]) if example else items(file, ready_signal)
+    source = given(ready_signal(EXAMPLE)) if example else items(file, ready_signal)
     found: list[pb.EmitResult | CallError] = []
     with exits.interruptible(lambda: (f"{len(found)} signals are answered", ONCE_MORE)), Bar("emitting") as bar:
         async with (servers or Servers()).omen_client() as omen:
-            for batch in batches(source, BATCH_MAX):
+            async for batch in batches(source, BATCH_MAX):
                 found += await omen.emit_all(batch, delivery=delivery)
                 bar.move(len(found), 0, "signals")
     return print_outcomes(output, found, lambda at: f"signal {at + 1}")

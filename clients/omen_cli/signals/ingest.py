@@ -9,7 +9,8 @@ from omen_cli.options import Output, Servers
 from omen_cli.output import print_error, print_rows
 from omen_cli.progress import Bar
 from omen_cli.signals.example import EXAMPLE
-from omen_cli.signals.lines import STDIN, batches, items, signal_event
+from omen_cli.signals.lines import batches, given, items, signal_event
+from omen_cli.signals.reading import STDIN
 from omen_client import (
     CallError,
     DeadlineExceeded,
@@ -51,13 +52,13 @@ async def ingest(
     if not 1 <= times <= AT_ONCE_MAX:
         text = f"--times {times} is not between 1 and {AT_ONCE_MAX}"
         raise exits.Stopped(exits.USAGE, "USAGE", text, "Give fewer, or run it again.")
-    source = iter([arriving(UNEMITTED)]) if example else items(file, arriving)
+    source = given(arriving(UNEMITTED)) if example else items(file, arriving)
     rows: list[dict[str, Any]] = []
     code, sent = exits.OK, 0
     with exits.interruptible(lambda: (f"{len(rows)} are answered", "Run it again: nothing is stored twice.")):
         async with (servers or Servers()).riskcast_client() as riskcast:
             with Bar("ingesting") as bar:
-                for batch in batches(source, AT_ONCE_MAX // times or 1):
+                async for batch in batches(source, AT_ONCE_MAX // times or 1):
                     events = [event for event in batch for _ in range(times)]
                     for event, outcome in zip(events, await all_at_once(riskcast, events), strict=True):
                         sent += 1

@@ -2,12 +2,8 @@
 What a verb reads: a line of JSON for each thing, from a file or from stdin.
 """
 
-import signal
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
 import orjson
 from google.protobuf import json_format
@@ -16,14 +12,12 @@ from google.protobuf.message import Message
 from omen.v1.signal_pb2 import RawSignalEvent, SignalEvent
 from omen.v1.signal_service_pb2 import EmitSignalItem
 from omen_cli import exits
-from omen_cli.terminable import at_once
+from omen_cli.signals.reading import chunks
 from omen_rpc.signal_codec import CodecError, decode_json
 
 Item = TypeVar("Item", bound=Message)
 LINE_BYTES_MAX = 1 << 20
 BATCH_BYTES_MAX = 600 << 10
-STDIN = "-"
-AT_ONCE = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: at_once}
 
 
 class NotRead(Exception):
@@ -32,69 +26,60 @@ class NotRead(Exception):
     """
 
 
-def items(place: str, read: Callable[[Any], Item]) -> Iterator[Item]:
+async def items(place: str, read: Callable[[Any], Item]) -> AsyncIterator[Item]:
     """
     Yield what each line of a file says; Stopped names the line that says nothing sensible.
     """
-    with ExitStack() as stack:
-        for number, line in lines(opened(place, stack)):
-            try:
-                yield read(orjson.loads(line))
-            except (orjson.JSONDecodeError, NotRead) as error:
-                raise exits.Stopped(
-                    exits.USAGE, "USAGE", f"{place}, line {number}: {error}", "Give a line of JSON for each."
-                ) from None
+    async for number, line in lines(chunks(place)):
+        try:
+            yield read(orjson.loads(line))
+        except (orjson.JSONDecodeError, NotRead) as error:
+            raise exits.Stopped(
+                exits.USAGE, "USAGE", f"{place}, line {number}: {error}", "Give a line of JSON for each."
+            ) from None
 
 
-def opened(place: str, stack: ExitStack) -> BinaryIO:
-    """
-    Open a file, or stdin for a hyphen.
-    """
-    if place == STDIN:
-        if sys.stdin is None:
-            raise exits.Stopped(exits.USAGE, "USAGE", "stdin is closed", "Give a file, or something on stdin.")
-        return sys.stdin.buffer
-    try:
-        return stack.enter_context(Path(place).open("rb"))
-    except OSError as error:
-        raise exits.Stopped(
-            exits.USAGE, "USAGE", f"{place}: {error.strerror}", "Give a file that can be read, or - for stdin."
-        ) from None
-
-
-def lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+async def lines(found: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes]]:
     """
     Yield the lines that are not empty, each at most 1 MiB, with their numbers.
     """
-    number = 0
-    while line := waited_for(file):
-        number += 1
-        if len(line) > LINE_BYTES_MAX:
-            text = f"Line {number} is longer than {LINE_BYTES_MAX} bytes."
-            raise exits.Stopped(exits.USAGE, "USAGE", text, "Give a line for each signal.")
-        if line.strip():
-            yield number, line
+    number, rest = 0, b""
+    async for chunk in found:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            number += 1
+            check(number, line)
+            if line.strip():
+                yield number, line
+        check(number + 1, rest)
+    if rest.strip():
+        yield number + 1, rest
 
 
-def waited_for(file: BinaryIO) -> bytes:
+def check(number: int, line: bytes) -> None:
     """
-    Return the next line. Ctrl-C and SIGTERM end the wait for it at once; a verb's own handlers would only note them.
+    Raise Stopped for a line that is too long, also for one that has not ended yet.
     """
-    before = [(number, signal.signal(number, handler)) for number, handler in AT_ONCE.items()]
-    try:
-        return file.readline(LINE_BYTES_MAX + 1)
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
+    if len(line) > LINE_BYTES_MAX:
+        text = f"Line {number} is longer than {LINE_BYTES_MAX} bytes."
+        raise exits.Stopped(exits.USAGE, "USAGE", text, "Give a line for each signal.")
 
 
-def batches(found: Iterator[Item], count_max: int) -> Iterator[list[Item]]:
+async def given(*found: Item) -> AsyncIterator[Item]:
+    """
+    Yield what is there already.
+    """
+    for each in found:
+        yield each
+
+
+async def batches(found: AsyncIterator[Item], count_max: int) -> AsyncIterator[list[Item]]:
     """
     Yield as many together as one call may carry.
     """
     batch: list[Item] = []
     size = 0
-    for item in found:
+    async for item in found:
         if batch and (len(batch) >= count_max or size + item.ByteSize() > BATCH_BYTES_MAX):
             yield batch
             batch, size = [], 0

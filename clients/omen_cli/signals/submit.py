@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,8 @@ from omen_cli.options import Output, Servers
 from omen_cli.output import Form, print_error
 from omen_cli.progress import Bar
 from omen_cli.signals.answers import NOBODY, Asked, in_utc, is_address, refused, rounds, source_of
-from omen_cli.signals.lines import STDIN, batches, items, raw_event
+from omen_cli.signals.lines import batches, given, items, raw_event
+from omen_cli.signals.reading import STDIN
 from omen_cli.signals.rows import print_outcomes
 from omen_client import OmenClient
 
@@ -71,10 +72,15 @@ async def submit(
     """
     check(place, source, watch, output)
     chosen, done = ways or Ways(), 0
+
+    def answered(count: int) -> None:
+        nonlocal done
+        done += count
+
     with exits.interruptible(lambda: (f"{done} events are answered", ONCE_MORE)):
         async with (servers or Servers()).omen_client() as omen:
             if source is None:
-                return await take_in(omen, items(place or STDIN, raw_event), chosen, output)
+                return await take_in(omen, items(place or STDIN, raw_event), chosen, output, answered)
             asked = Asked(source_of(source), place or "", in_utc(as_of), contact)
             code = exits.OK
             async for number in rounds(watch):
@@ -86,8 +92,7 @@ async def submit(
                     print_error(output, error.reason, str(error), remedy=f"Asking again in {watch:g} s.")
                     continue
                 if events or number == 1:
-                    code = await take_in(omen, events, chosen, output) or code
-                done += len(events)
+                    code = await take_in(omen, given(*events), chosen, output, answered) or code
     return code
 
 
@@ -119,14 +124,17 @@ def has_own(name: str) -> bool:
     return source.offline or bool(source.urls)
 
 
-async def take_in(omen: OmenClient, events: Iterable[RawSignalEvent], ways: Ways, output: Form) -> int:
+async def take_in(
+    omen: OmenClient, events: AsyncIterator[RawSignalEvent], ways: Ways, output: Form, answered: Callable[[int], None]
+) -> int:
     """
-    Submit events in batches, print what became of each, and return the exit code.
+    Submit events in batches, print what became of each, and return the exit code; *answered* hears how many they were.
     """
     delivery = pb.DELIVERY_LEDGER if ways.ledger_only else pb.DELIVERY_AWAIT
     found: list[pb.EmitResult | CallError] = []
     with Bar("submitting") as bar:
-        for batch in batches(iter(events), BATCH_MAX):
+        async for batch in batches(events, BATCH_MAX):
             found += await omen.submit_all(batch, delivery=delivery, validate_only=ways.validate, explain=ways.explain)
+            answered(len(batch))
             bar.move(len(found), 0, "events")
     return print_outcomes(output, found, lambda at: f"event {at + 1}")
