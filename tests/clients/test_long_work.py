@@ -59,7 +59,7 @@ def test_sigterm_ends_the_wait_for_what_is_typed(servers: dict[str, str]) -> Non
 
 READ = {"0", "63"}  # The system call's number: x86-64's and ARM's.
 SIGNAL = '{{"signal_id": "OMEN-TYPED{:06d}", "title": "Suez", "probability": 0.5}}'
-EVENT = '{{"event_id": "typed-{}", "title": "Suez", "probability": 0.5}}'
+EVENT = '{{"source": "stub", "source_event_id": "typed-{}", "title": "Suez", "probability": 0.5}}'
 
 
 @pytest.mark.parametrize(

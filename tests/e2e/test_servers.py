@@ -224,7 +224,7 @@ async def test_every_rpc_answers_in_the_catalogue(program: str, tmp_path: Path) 
     async with running(program, cwd=tmp_path) as server, channel_to(server.address) as channel:
         for service in hosted:
             for method in service.methods:
-                call = streaming(channel, f"/{service.full_name}/{method.name}")(timeout=2)
+                call = streaming(channel, f"/{service.full_name}/{method.name}")(timeout=20)
                 await call.write(b"")
                 await call.done_writing()
                 try:
