@@ -1,6 +1,5 @@
 import asyncio
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +9,7 @@ from omen_cli import exits
 from omen_cli.options import CLIENTS, Output, Servers
 from omen_cli.output import print_error, print_rows, shown
 from omen_cli.plain import plain
+from omen_cli.running.process import PIPE, started
 from omen_client import ServerClient
 
 Name = Literal["omen", "riskcast", "reconciler"]
@@ -68,17 +68,8 @@ async def ask(module: str, arguments: list[str]) -> tuple[list[dict[str, Any]], 
     """
     Return the settings a program would have, or why it refuses them.
     """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        "-m",
-        module,
-        CHECK,
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
+    process = started(module, CHECK, *arguments, stdout=PIPE, stderr=PIPE)
+    out, err = await process.said()
     if process.returncode == 0:
         settings: list[dict[str, Any]] = json.loads(out)
         return settings, ""

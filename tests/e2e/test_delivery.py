@@ -75,8 +75,8 @@ async def test_a_slow_riskcast_is_waited_for_until_shortly_before_the_deadline(t
 
 async def test_behind_an_open_breaker_answers_come_at_once_and_nobody_calls(tmp_path: Path) -> None:
     """
-    After the breaker has opened, twenty events are LEDGER_ONLY without one call to RiskCast, and none waits for it: each
-    is told when RiskCast is asked again.
+    After the breaker has opened, twenty events are LEDGER_ONLY without one call to RiskCast, and none waits for it:
+    each is told when RiskCast is asked again.
     """
     async with scripted(tmp_path) as script, omen(tmp_path, *SOON) as (_, near):
         script.failure = away

@@ -16,6 +16,7 @@ from omen.v1 import signal_service_pb2 as pb
 from omen.v1.signal_pb2 import OmenSignal
 from omen_cli import exits
 from omen_cli.bench.typical import typical_signal
+from omen_cli.running.process import PIPE, started
 from omen_client import CallError, OmenClient
 
 CALLERS = 2
@@ -37,19 +38,10 @@ async def produced(address: str, seconds: float, run: str) -> Produced:
     """
     Run a producer for so long. *run* makes its signals others than those of another run.
     """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        "-m",
-        "omen_cli.bench.producing",
-        address,
-        str(seconds),
-        run,
-        stdout=asyncio.subprocess.PIPE,
-    )
+    process = started("omen_cli.bench.producing", address, str(seconds), run, stdout=PIPE)
     try:
         async with asyncio.timeout(seconds + SLACK_S):
-            out, _ = await process.communicate()
+            out, _ = await process.said()
     finally:
         if process.returncode is None:
             process.kill()

@@ -3,7 +3,6 @@ Real processes in a directory of their own: OMEN, RiskCast, and a reconciler tha
 """
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from omen_cli.bench import servers
 from omen_cli.output import say
 from omen_cli.running.child import Child, Plan
 from omen_cli.running.plans import own_environment
+from omen_cli.running.process import PIPE, started
 from omen_client import OmenClient, RiskCastClient
 from riskcast.v1.inventory_service_pb2 import ProcessedSignal
 
@@ -135,20 +135,19 @@ class World:
         """
         Have the reconciler make one round, as a cron job would.
         """
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-P", "-m", "reconciler", "run", "--log-level=warning", "--metrics-port=0"),
+        process = started(
+            *("reconciler", "run", "--log-level=warning", "--metrics-port=0"),
             *(f"--omen={self.omen_address}", f"--riskcast={self.riskcast_address}"),
             f"--state=sqlite:///{self.place}/reconcile.db",
             *flags,
             env=own_environment(),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
+            stdout=PIPE,
+            stderr=PIPE,
+            own_session=True,
         )
         try:
             async with asyncio.timeout(RECONCILE_TIMEOUT_S):
-                out, err = await process.communicate()
+                out, err = await process.said()
         finally:
             if process.returncode is None:
                 process.kill()

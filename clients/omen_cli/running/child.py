@@ -5,7 +5,6 @@ One server as `omen up` runs it: a process of its own that is started again when
 import asyncio
 import json
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from omen_cli import exits
 from omen_cli.running.headway import Headway
+from omen_cli.running.process import NOTHING, Process, started
 from omen_cli.running.ready import answers, serves
 
 State: TypeAlias = Literal["down", "starting", "serving", "waiting", "held"]
@@ -74,7 +74,7 @@ class Child:
         self.restarts = 0
         self._say = say
         self._changed = changed
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._log_start = 0
         self._serving = asyncio.Event()
         self._free = asyncio.Event()
@@ -237,16 +237,13 @@ class Child:
         try:
             self._log_start = make_room(self.plan.log)
             with self.plan.log.open("ab") as log:
-                self._process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-P",  # Not what happens to lie in the current directory, under the same name.
-                    "-m",
+                self._process = started(
                     self.plan.module,
                     *self.plan.arguments,
-                    stdin=asyncio.subprocess.DEVNULL,
+                    stdin=NOTHING,
                     stdout=log,
                     stderr=log,
-                    start_new_session=True,
+                    own_session=True,
                     env=self.plan.environment,
                 )
         except OSError as error:

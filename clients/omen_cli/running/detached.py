@@ -2,10 +2,7 @@
 `omen up` in the background.
 """
 
-import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +10,7 @@ from omen_cli import exits
 from omen_cli.output import Form, print_one
 from omen_cli.running.banner import print_banner
 from omen_cli.running.claim import claimed
+from omen_cli.running.process import NOTHING, PIPE, started
 
 WORDS_BYTES_MAX = 65_536
 
@@ -27,25 +25,18 @@ async def detached(data_dir: Path | None, flags: Sequence[str], form: Form, *, w
     log = Path("/dev/null") if data_dir is None else data_dir / "logs" / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as talk:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            "omen_cli",
-            "up",
-            "-o",
-            "json",
-            *flags,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if wait else subprocess.DEVNULL,
+        process = started(
+            *("omen_cli", "up", "-o", "json", *flags),
+            stdin=NOTHING,
+            stdout=PIPE if wait else NOTHING,
             stderr=talk,
-            start_new_session=True,
+            own_session=True,
         )
         start = talk.tell()
-    if process.stdout is None:
+    if not wait:
         print_one(form, {"pid": process.pid, "data_dir": str(data_dir or ""), "log": str(log)})
         return exits.OK
-    line = await process.stdout.readline()
+    line = await process.line()
     if line:
         print_banner(form, json.loads(line) | {"detached_pid": process.pid})
         return exits.OK

@@ -2,23 +2,18 @@
 What a file or stdin says, read aside: a wait for what is still to be typed leaves the verb free to be interrupted.
 """
 
-import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from threading import Thread
-from typing import TypeVar
 
 from omen_cli import exits
+from omen_cli.aside import aside
 
 STDIN = "-"
 CHUNK_BYTES = 64 << 10
-
-Answer = TypeVar("Answer")
 
 
 async def chunks(place: str) -> AsyncIterator[bytes]:
@@ -45,20 +40,3 @@ def opened(place: str, stack: ExitStack) -> int:
             raise exits.Stopped(exits.USAGE, "USAGE", "stdin is closed", "Give a file, or something on stdin.")
         return sys.stdin.fileno()
     return stack.enter_context(Path(place).open("rb", buffering=0)).fileno()
-
-
-async def aside(work: Callable[[], Answer]) -> Answer:
-    """
-    Return what *work* returns, done in a thread that nobody waits for at the end, as they would for an executor's.
-    """
-    done: Future[Answer] = Future()
-    done.set_running_or_notify_cancel()  # Whoever stops waiting does not stop it.
-
-    def run() -> None:
-        try:
-            done.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's
-            done.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
-    return await asyncio.wrap_future(done)
