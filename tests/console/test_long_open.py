@@ -18,7 +18,7 @@ from tests.console.stage import Stage, signals
 from tests.console.test_browser import browser_of, page_of
 
 SIGNALS = 3600 * 200
-LIMIT_S = 300.0
+LIMIT_S = 900.0
 BATCH = 500
 CALLS = 4
 ROWS_MAX = 200
