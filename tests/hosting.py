@@ -154,6 +154,6 @@ async def until(condition: Callable[[], bool]) -> None:
     """
     Wait until *condition* holds, for things that change in this process and tell nobody.
     """
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - gauges have no events
             await asyncio.sleep(0)

@@ -25,7 +25,7 @@ async def test_two_hundred_of_whom_fifty_stall(tmp_path: Path) -> None:
     A hundred and fifty who read get everything live although fifty do not; those are ended, and go on after a cursor.
     """
     limits = Limits(ring_records_max=500)
-    settings = {"write_timeout_s": 2.0}
+    settings = {"write_timeout_s": 6.0}  # The readers share one loop with OMEN: on a busy machine each waits its turn.
     async with AsyncExitStack() as stack:
         at = await stack.enter_async_context(streaming(tmp_path, limits=limits, settings=settings))
         channels = [
@@ -36,16 +36,16 @@ async def test_two_hundred_of_whom_fifty_stall(tmp_path: Path) -> None:
         stalled = [Subscription(stubs[3].StreamSignals(StreamSignalsRequest())) for _ in range(50)]
         for each in (*readers, *stalled):
             await each.kind("caught_up")
-        for number in range(0, 1200, 100):
+        for number in range(0, 600, 100):
             await at.append(range(number, number + 100), description="x" * 1000)
-        await asyncio.gather(*(each.through(1200) for each in readers))
-        assert all(each.offsets == list(range(1, 1201)) for each in readers)
+        await asyncio.gather(*(each.through(600) for each in readers))
+        assert all(each.offsets == list(range(1, 601)) for each in readers)
         await until(lambda: len(at.stream.subscribers()) == 150)
         for each in stalled:
             with pytest.raises(grpc.aio.AioRpcError):
-                await each.through(1201)
-        rest = await at.subscribe(after_cursor=stalled[0].cursor).through(1200)
-        assert stalled[0].offsets + rest.offsets == list(range(1, 1201))
+                await each.through(601)
+        rest = await at.subscribe(after_cursor=stalled[0].cursor).through(600)
+        assert stalled[0].offsets + rest.offsets == list(range(1, 601))
 
 
 async def test_stalled_stream_ends_with_its_cursor(tmp_path: Path) -> None:
