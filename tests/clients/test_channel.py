@@ -154,7 +154,7 @@ async def placed(connection: Connection, stub: Any) -> AsyncGenerator[pb.StreamS
     """
     Return a stream that has the server's one place, which the stream before it may be about to leave.
     """
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             frames = connection.stream(stub.StreamSignals, pb.StreamSignalsRequest())
             try:

@@ -33,7 +33,7 @@ class Far:
         """
         Wait for a batch.
         """
-        async with asyncio.timeout(5), self.arrived:
+        async with asyncio.timeout(30), self.arrived:
             await self.arrived.wait_for(lambda: len(self.batches) > number)
         return self.batches[number]
 

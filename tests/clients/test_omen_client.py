@@ -62,7 +62,7 @@ async def test_leaving_a_read_ends_it(place: Path) -> None:
             assert event.ledger_index == 1
             break
         await events.aclose()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             at.server.stop()
             await at.server.draining.wait()
 

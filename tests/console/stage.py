@@ -168,7 +168,7 @@ async def one_more_subscriber(omen: OmenClient) -> AsyncIterator[None]:
 
     before = await known()
     yield
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await known() - before:  # noqa: ASYNC110 - nobody is told of a subscriber
             await asyncio.sleep(0.02)
 

@@ -19,7 +19,7 @@ async def asking_of(far: Far) -> AsyncIterator[Asking]:
     """
     Ask *far*, with no patience at all.
     """
-    async with asyncio.timeout(10), upstream_of(far) as upstream:
+    async with asyncio.timeout(30), upstream_of(far) as upstream:
         asking = Asking(upstream, patience_s=0)
         yield asking
         await asking.close()

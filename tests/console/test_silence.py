@@ -27,7 +27,7 @@ async def test_half_a_request_keeps_no_connection(open_web: Open, monkeypatch: p
     A head that never ends is hung up on, a form that never ends is answered 408, and others are served meanwhile.
     """
     monkeypatch.setattr(gate, "FORM_TIMEOUT_S", 0.1)
-    async with asyncio.timeout(10), open_web(**NOBODY) as web:
+    async with asyncio.timeout(30), open_web(**NOBODY) as web:
         server = uvicorn.Server(server_config(application(web.console), web.console.settings))
         server.capture_signals = nullcontext  # type: ignore[assignment,method-assign]
         bound = listening(Address("127.0.0.1", 0))

@@ -117,7 +117,7 @@ async def test_no_page_waits_for_a_server_that_never_answers(
                 found = await web.client.get("")
                 return 'data-live="state-riskcast" data-tone="warn">slow<' in found.text
 
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not await is_slow():  # Each page waits for it a little.
                     pass
 

@@ -117,5 +117,5 @@ async def ready(stack: AsyncExitStack, name: str, place: Path, paths: dict[str, 
         more = {"NOTIFY_SOCKET": str(place / "run" / name), "WATCHDOG_USEC": watchdog}
         await stack.enter_async_context(started(command(name), environment(name), Place(place, {}, paths, more), name))
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return [(await loop.sock_recv(manager, 4096)).decode().splitlines()[0] for _ in range(2)]

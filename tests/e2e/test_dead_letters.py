@@ -35,7 +35,7 @@ async def test_a_refused_signal_is_kept_until_it_is_cured_or_purged(tmp_path: Pa
                 pb.EMIT_STATUS_DELIVERED,
             ]
             assert len(await ledger_of(near)) == 3
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while len(before := await letters(near)) < 2:
                     pass
             assert {letter.signal_id for letter in before} == {signals[1].signal_id, signals[2].signal_id}
@@ -47,7 +47,7 @@ async def test_a_refused_signal_is_kept_until_it_is_cured_or_purged(tmp_path: Pa
             assert (one.reason, "not liked" in one.message) == ("INVALID_FIELDS", True)
             told = await near.operations.requeue([one.dead_letter_id])
             assert (told.succeeded, told.failed) == (0, 1)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while (await letters(near))[0].attempts + (await letters(near))[1].attempts == 2 * one.attempts:
                     pass
             assert [letter.signal_id for letter in await letters(near)] == [each.signal_id for each in before]
@@ -76,7 +76,7 @@ async def test_a_refused_raw_event_is_rejected_whoever_asks_again(tmp_path: Path
         results = [await near.submit(raw(1)) for _ in range(3)]
         assert {result.status for result in results} == {pb.EMIT_STATUS_REJECTED}
         assert [result.cached for result in results] == [False, True, True]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not await letters(near):
                 pass
         assert len(await letters(near)) == len(await ledger_of(near)) == 1

@@ -52,7 +52,7 @@ async def test_a_drain_answers_every_emit(tmp_path: Path, answers: str) -> None:
                 script.gate.clear()
             waiting = [asyncio.ensure_future(each) for each in calls(channel)]
             if answers == "never":
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     await script.called.wait()
             else:
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

@@ -28,7 +28,7 @@ async def ready(server: ServerProcess, wanted: int) -> None:
     """
     Wait until the server says so.
     """
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await asyncio.to_thread(readiness, server) != wanted:
             pass
 

@@ -29,7 +29,7 @@ async def stored(client: RiskCastClient, signal_id: str) -> None:
     """
     Wait until the server has a signal.
     """
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 await client.processed(signal_id)

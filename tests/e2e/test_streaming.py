@@ -93,7 +93,7 @@ async def until_streaming(client: OmenClient) -> None:
     """
     Wait until somebody is subscribed.
     """
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not [each async for each in client.operations.subscribers()]:
             pass
 

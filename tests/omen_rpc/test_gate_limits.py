@@ -78,7 +78,7 @@ class Held:
         """
         Wait until so many calls are inside.
         """
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             for _ in range(calls):
                 await self.entered.acquire()
 

@@ -70,7 +70,7 @@ async def test_watchers_are_told() -> None:
     health = Health([WRITES])
     health.set_ready(ready=True)
     watch: Any = health.Watch(HealthCheckRequest(service=WRITES), None)
-    async with aclosing(watch), asyncio.timeout(5):
+    async with aclosing(watch), asyncio.timeout(30):
         assert (await anext(watch)).status == SERVING
         health.impair("disk full", [WRITES])
         assert (await anext(watch)).status == NOT_SERVING

@@ -48,7 +48,7 @@ async def test_closed_doors_until_it_serves(logged: Logged) -> None:
             assert await unary(channel, CHECK)(b"\x0a\x08liveness", timeout=5) == b"\x08\x01"
             assert logged.lines("serving") == []
             running = asyncio.create_task(server.run(engine="paper"))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while await unary(channel, CHECK)(b"", timeout=5) != b"\x08\x01":
                     pass
             assert await unary(channel, GET)(b"", timeout=5) == b""
@@ -120,7 +120,7 @@ async def test_load_balancers_get_their_pause() -> None:
     async with hosted(Scripted(), settings={"drain_wait_s": 1.0}) as server, channel_to(str(server.address)) as channel:
         began = asyncio.get_running_loop().time()
         server.stop()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while await unary(channel, CHECK)(b"", timeout=5) != b"\x08\x02":
                 pass
         assert await unary(channel, GET)(b"", timeout=5) == b""

@@ -28,7 +28,7 @@ async def test_who_waits_for_what_cannot_be_read_is_told_so(tmp_path: Path) -> N
         waiting = asyncio.create_task(rig.emitter.outcome(4))
         await asyncio.sleep(0)
         rig.fake.gate.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await waiting == UNREADABLE
         await until(lambda: rig.emitter.settled(DAY) == (5, 5))
         assert len(rig.fake.ids) == 4

@@ -153,7 +153,7 @@ async def test_a_caller_who_goes_away_ends_the_round(tmp_path: Path) -> None:
                 break
         at.world.rate.signals_per_s = 1_000_000
         results: list[pb.ReconcileResult] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not results:
                 # Until the first one has ended.
                 with suppress(CallError):

@@ -93,7 +93,7 @@ async def test_what_nobody_waits_for_is_written_before_long(tmp_path: Path) -> N
     """
     async with desk_in(tmp_path, flush_interval_s=0.01) as desk:
         desk.rejected.keep(market("Euro 2028 winner"), refusal(), NOW)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not await desk.rejected._reader.rows("SELECT 1 FROM rejected"):
                 await desk.rejected._writer.at_rest()
         assert not desk.rejected._unwritten

@@ -284,7 +284,7 @@ async def test_index_put_back_is_made_again(tmp_path: Path, url: str) -> None:
         true = await index.projection.mark()
         for offset in (0, 3):
             await index.projection.cut(offset)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while await index.projection.mark() != true:  # noqa: ASYNC110 - the index has no events
                     await asyncio.sleep(0)
         assert await rows_at(url) == await rows_of_ledger(ledger)

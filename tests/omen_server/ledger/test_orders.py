@@ -29,7 +29,7 @@ async def test_an_order_whose_giver_went_away(place: Path) -> None:
             await given
         release.set()
         await blocking
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             [position] = await ledger.append(entries([2]))
         assert (position.index, begun) == (2, [])
         assert await ledger.confirm_reconciled(DAY, 2) == 2

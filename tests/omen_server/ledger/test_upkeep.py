@@ -37,7 +37,7 @@ async def running(loop: Any, ledger: Ledger, *arguments: Any) -> AsyncIterator[a
         yield task
     finally:
         stopping.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await task
 
 
@@ -45,7 +45,7 @@ async def until(condition: Any) -> None:
     """
     Wait until *condition* holds.
     """
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - what is awaited has no event
             await asyncio.sleep(OFTEN_S)
 
