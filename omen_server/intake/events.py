@@ -17,6 +17,7 @@ from omen_rpc.errors import CallError, Reason, fault, invalid_fields
 from omen_rpc.refusal import unforeseen
 from omen_rpc.signal_codec import SIGNAL_BYTES_MAX, PayloadKind, digest_and_prepare
 from omen_rpc.signal_rules import check_event
+from omen_rpc.signal_sieve import passes
 from omen_server import identity
 from omen_server.desk.dead_letters import of_event
 from omen_server.desk.desk import Desk
@@ -175,10 +176,11 @@ class Events:
             return outcome
         event.emitted_at.FromDatetime(self._now())
         event.trace_parent = trace_parent
-        if violations := [*check_event(event, "event")]:
+        data = event.SerializeToString()  # Not ByteSize(), which makes them as well and throws them away.
+        if not passes(event, data) and (violations := [*check_event(event, "event")]):
             return invalid_fields(violations)
-        if event.ByteSize() > SIGNAL_BYTES_MAX:
-            return too_large(event.signal_id, event.ByteSize())
+        if len(data) > SIGNAL_BYTES_MAX:
+            return too_large(event.signal_id, len(data))
         return Draft(event, digest_and_prepare(event, self._kind))
 
 
