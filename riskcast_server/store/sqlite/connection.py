@@ -19,6 +19,9 @@ _WRITER: Final = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA wal_autocheckpoint = 1000",
+    # A statement that inserts many rows keeps what it may have to take back, beyond 64 KiB in a file that it makes,
+    # writes and deletes for each transaction, in whatever directory there is for such.
+    "PRAGMA temp_store = MEMORY",
     f"PRAGMA journal_size_limit = {64 * 1024 * 1024}",
 )
 

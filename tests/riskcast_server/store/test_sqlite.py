@@ -67,6 +67,7 @@ async def test_writer_is_durable(database: SqliteDatabase) -> None:
             "busy_timeout",
             "wal_autocheckpoint",
             "journal_size_limit",
+            "temp_store",
             "mmap_size",
             "trusted_schema",
         )
@@ -84,6 +85,7 @@ async def test_writer_is_durable(database: SqliteDatabase) -> None:
         "busy_timeout": 10_000,
         "wal_autocheckpoint": 1000,
         "journal_size_limit": 64 * 1024 * 1024,
+        "temp_store": 2,
         "mmap_size": 0,
         "trusted_schema": 0,
     }
@@ -331,7 +333,7 @@ async def test_blocks_that_a_read_cuts(database: SqliteDatabase) -> None:
     """
     async with database.opened() as store:
         for first in range(1, 18 * 1024, 1024):
-            await store.signals.put([each for each in run(first, first + 1023) if each.event.ledger_index != 7])
+            await store.signals.put([each for each in run(first, first + 1023) if each.ledger_index != 7])
         answer = await store.positions.coverage(DAY, 1, 18 * 1024)
         await store.signals.put([])
         cached = await database.execute("SELECT count(*), min(block) FROM block_cache")
