@@ -52,7 +52,7 @@ def arrival(index: int) -> Arrival:
     event.signal.description = "x" * 250
     event.signal.probability = 0.42
     event.content_digest = content_digest(event) if index < 2 else f"sha256:{index:064x}"
-    return Arrival(event, event.content_digest, HOT_PATH, f"request-{index}")
+    return Arrival.of(event, event.content_digest, HOT_PATH, f"request-{index}")
 
 
 class Load:

@@ -2,9 +2,11 @@
 The way in: each signal is stored once, and every duplicate is told its first ack.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import prometheus_client
 import structlog
@@ -18,9 +20,11 @@ from omen_rpc.metadata import ACK_ID, IDEMPOTENCY_KEY, first
 from omen_rpc.rate import RateLimit
 from omen_rpc.signal_codec import SIGNAL_BYTES_MAX, CodecError, content_digest, recognise
 from omen_rpc.signal_rules import REQUEST_ID_CHARS_MAX, check_event, check_line
+from omen_rpc.signal_sieve import passes
 from riskcast.v1 import ingest_service_pb2 as pb
 from riskcast.v1.ingest_service_pb2_grpc import IngestServiceServicer
-from riskcast_server.store import INDEX_MAX, ORIGIN_NAMES, Arrival, Receipt, SignalStore
+from riskcast_server.batcher import Batcher
+from riskcast_server.store import INDEX_MAX, ORIGIN_NAMES, Arrival, Receipt, SignalStore, StoreError
 
 BATCH_ITEMS_MAX = 500
 SCHEMA_MAJOR = "1"
@@ -44,6 +48,24 @@ class Counts:
     refused: int = 0
 
 
+class Offer(NamedTuple):
+    """
+    A signal that somebody brings; *place* is its place in a batch, if it is in one.
+    """
+
+    signal: SignalEvent
+    request_id: str
+    origin: pb.IngestOrigin.ValueType
+    place: int | None = None
+
+    @property
+    def path(self) -> str:
+        """
+        What leads to it in the request.
+        """
+        return "" if self.place is None else f"items[{self.place}]."
+
+
 class Ingest(IngestServiceServicer):
     """
     Answers Ingest and IngestBatch. What is durable and what is known already, the store decides.
@@ -55,21 +77,22 @@ class Ingest(IngestServiceServicer):
         started_at.GetCurrentTime()
         self.counts = Counts(started_at)
         self._lines = RateLimit(REPEATS_PER_MINUTE, 1)
+        self._batcher: Batcher[Offer, Receipt] = Batcher(self._take)
 
     async def Ingest(self, request: pb.IngestRequest, _context: object) -> pb.IngestResponse:
         """
         Store one signal; ALREADY_EXISTS with the original receipt when it is known.
         """
         origin = origin_of(request.origin)
+        signal = request.signal
         key = first(CURRENT.get().metadata, IDEMPOTENCY_KEY)
-        try:
-            check_key(key, request.signal.signal_id)
-            arrival = arrive(request.signal, request.request_id, origin, "")
-        except CallError:
+        if key and key != signal.signal_id:
             self._refused(origin)
-            raise
-        (receipt,) = await self._keep([arrival], origin)
+            raise other_key(key, signal.signal_id)
+        with tracing.span("ingest", links=(signal.trace_parent,)):
+            receipt = await self._batcher.outcome(Offer(signal, request.request_id, origin))
         if receipt.duplicate:
+            self._tell_who(origin, [receipt])
             raise already_ingested(receipt)
         return pb.IngestResponse(ack_id=receipt.ack_id, processed_at=receipt.processed_at)
 
@@ -77,74 +100,101 @@ class Ingest(IngestServiceServicer):
         """
         Store several signals; what is wrong with one touches none of the others.
         """
-        if not 1 <= len(request.items) <= BATCH_ITEMS_MAX:
-            raise invalid_fields(
-                [Violation("items", f"has {len(request.items)} entries, 1 to {BATCH_ITEMS_MAX} may be")]
-            )
+        items = request.items
+        if not 1 <= len(items) <= BATCH_ITEMS_MAX:
+            raise invalid_fields([Violation("items", f"has {len(items)} entries, 1 to {BATCH_ITEMS_MAX} may be")])
         origin = origin_of(request.origin)
+        offers = [Offer(item.signal, item.request_id, origin, place) for place, item in enumerate(items)]
+        with tracing.span("ingest", links=(offer.signal.trace_parent for offer in offers)):
+            outcomes = await self._take(offers)
+        if known := [outcome for outcome in outcomes if isinstance(outcome, Receipt) and outcome.duplicate]:
+            self._tell_who(origin, known)
         reply = pb.IngestBatchResponse()
-        arrivals: list[Arrival] = []
-        taken: list[pb.IngestBatchResult] = []
-        for at, item in enumerate(request.items):
-            result = reply.results.add()
-            try:
-                arrivals.append(arrive(item.signal, item.request_id, origin, f"items[{at}]."))
-                taken.append(result)
-            except CallError as error:
-                self._refused(origin)
-                result.error.CopyFrom(item_error(error))
-        if arrivals:
-            for result, receipt in zip(taken, await self._keep(arrivals, origin), strict=True):
-                tell(result, receipt)
+        for outcome in outcomes:
+            tell(reply.results.add(), outcome)
         return reply
 
-    async def _keep(self, arrivals: Sequence[Arrival], origin: pb.IngestOrigin.ValueType) -> list[Receipt]:
+    async def _take(self, offers: Sequence[Offer]) -> list[Receipt | Exception]:
+        """
+        Return what became of each of *offers*: its receipt, or what is wrong with it alone.
+        """
+        arrivals: list[Arrival] = []
+        outcomes: list[Receipt | Exception | None] = []
+        for offer in offers:
+            problem: Exception | None = None
+            try:
+                arrivals.append(arrive(offer))
+            except CallError as error:
+                self._refused(offer.origin)
+                problem = error
+            except Exception as error:  # noqa: BLE001 - a bug that one signal meets must not reach the others
+                problem = error
+            outcomes.append(problem)
+        receipts = iter(await self._keep(arrivals) if arrivals else ())
+        return [next(receipts) if outcome is None else outcome for outcome in outcomes]
+
+    async def _keep(self, arrivals: Sequence[Arrival]) -> list[Receipt | StoreError]:
         """
         Put *arrivals* into the store and count what became of them.
 
         A digest that OMEN sent is believed for a signal that is new. For one that is known it is computed again, so
         that other content under a borrowed digest is a conflict all the same.
         """
-        with tracing.span("ingest", links=(each.event.trace_parent for each in arrivals)):
-            receipts = await self._signals.put(arrivals)
+        receipts = await self._signals.put(arrivals)
+        kept: list[Receipt | StoreError] = [*receipts]
         doubted: dict[int, Arrival] = {}
         for at, (arrival, receipt) in enumerate(zip(arrivals, receipts, strict=True)):
-            if (
-                receipt.duplicate
-                and not receipt.content_conflict
-                and arrival.content_digest == arrival.event.content_digest
-            ):
-                true = content_digest(arrival.event)
+            if receipt.duplicate and not receipt.content_conflict and arrival.origin != pb.INGEST_ORIGIN_DIRECT:
+                true = content_digest(SignalEvent.FromString(arrival.signal_data))
                 if true != receipt.content_digest:
-                    doubted[at] = Arrival(arrival.event, true, arrival.origin, arrival.request_id)
+                    doubted[at] = arrival._replace(content_digest=true)
         if doubted:
-            for at, receipt in zip(doubted, await self._signals.put(list(doubted.values())), strict=True):
-                receipts[at] = receipt
-        self._count(receipts, origin)
-        return receipts
+            again: Sequence[Receipt | StoreError]
+            try:
+                again = await self._signals.put(list(doubted.values()))
+            except StoreError as error:
+                again = [error] * len(doubted)  # What became of the others holds.
+            for at, outcome in zip(doubted, again, strict=True):
+                kept[at] = outcome
+        self._count(arrivals, kept)
+        return kept
 
-    def _count(self, receipts: Sequence[Receipt], origin: pb.IngestOrigin.ValueType) -> None:
-        outcomes = dict.fromkeys((ACCEPTED, DUPLICATE, CONFLICT), 0)
-        for receipt in receipts:
-            outcomes[outcome_of(receipt)] += 1
-        self.counts.accepted += outcomes[ACCEPTED]
-        self.counts.duplicates += outcomes[DUPLICATE] + outcomes[CONFLICT]
-        self.counts.conflicts += outcomes[CONFLICT]
-        for outcome, times in outcomes.items():
-            if times:
-                counter(origin, outcome).inc(times)
-        if outcomes[CONFLICT] or (outcomes[DUPLICATE] and origin == pb.INGEST_ORIGIN_DIRECT):
-            self._tell_who(ORIGIN_NAMES[origin], outcomes[DUPLICATE], outcomes[CONFLICT])
+    def _count(self, arrivals: Sequence[Arrival], kept: Sequence[Receipt | StoreError]) -> None:
+        """
+        Count what became of *arrivals*; what the store would not take leads to no count.
+        """
+        times = Counter(
+            (arrival.origin, outcome_of(outcome))
+            for arrival, outcome in zip(arrivals, kept, strict=True)
+            if isinstance(outcome, Receipt)
+        )
+        for (origin, outcome), number in times.items():
+            counter(origin, outcome).inc(number)
+            if outcome == ACCEPTED:
+                self.counts.accepted += number
+            else:
+                self.counts.duplicates += number
+                self.counts.conflicts += number if outcome == CONFLICT else 0
 
-    def _tell_who(self, origin: str, duplicates: int, conflicts: int) -> None:
+    def _tell_who(self, origin: pb.IngestOrigin.ValueType, known: Sequence[Receipt]) -> None:
         """
         Log who brings what is known, unless that is OMEN's own way: the metrics have no name of a caller.
         """
+        conflicts = sum(receipt.content_conflict for receipt in known)
+        if not conflicts and origin != pb.INGEST_ORIGIN_DIRECT:
+            return
         call = CURRENT.get()
         kind = "conflicts" if conflicts else "duplicates"
-        if not self._lines.take(f"{kind} {origin} {call.caller}", 1):
+        came_by = ORIGIN_NAMES[origin]
+        if not self._lines.take(f"{kind} {came_by} {call.caller}", 1):
             level = log.warning if conflicts else log.info
-            level(f"{kind}_brought", origin=origin, peer=call.peer, duplicates=duplicates, conflicts=conflicts)
+            level(
+                f"{kind}_brought",
+                origin=came_by,
+                peer=call.peer,
+                duplicates=len(known) - conflicts,
+                conflicts=conflicts,
+            )
 
     def _refused(self, origin: pb.IngestOrigin.ValueType) -> None:
         self.counts.refused += 1
@@ -179,22 +229,22 @@ def origin_of(value: pb.IngestOrigin.ValueType) -> pb.IngestOrigin.ValueType:
     return value
 
 
-def check_key(key: str, signal_id: str) -> None:
+def other_key(key: str, signal_id: str) -> CallError:
     """
-    Raise unless the idempotency key, when there is one, is the signal's id.
+    Make the error for an idempotency key that is not the signal's id.
     """
-    if key and key != signal_id:
-        raise fault(
-            Reason.ERROR_REASON_IDEMPOTENCY_KEY_MISMATCH,
-            f"The key is {key!r}, the signal {signal_id!r}.",
-            metadata={"idempotency_key": key, "signal_id": signal_id},
-        )
+    return fault(
+        Reason.ERROR_REASON_IDEMPOTENCY_KEY_MISMATCH,
+        f"The key is {key!r}, the signal {signal_id!r}.",
+        metadata={"idempotency_key": key, "signal_id": signal_id},
+    )
 
 
-def arrive(event: SignalEvent, request_id: str, origin: pb.IngestOrigin.ValueType, path: str) -> Arrival:
+def arrive(offer: Offer) -> Arrival:
     """
-    Return a signal fit for the store, or raise what is wrong with it; *path* leads to it in the request.
+    Return an offer as the store takes it, or raise what is wrong with it.
     """
+    event, request_id, origin, _ = offer
     data = event.SerializeToString()  # Not ByteSize(), which makes them as well and throws them away.
     if len(data) > SIGNAL_BYTES_MAX:
         size = {"signal_id": event.signal_id, "size_bytes": len(data), "size_bytes_max": SIGNAL_BYTES_MAX}
@@ -205,30 +255,36 @@ def arrive(event: SignalEvent, request_id: str, origin: pb.IngestOrigin.ValueTyp
     try:
         recognised = recognise(event)
     except CodecError as error:
-        raise invalid_fields([Violation(f"{path}signal.{error.path}", error.problem)]) from None
+        raise invalid_fields([Violation(f"{offer.path}signal.{error.path}", error.problem)]) from None
     if recognised is not event:
         event, data = recognised, recognised.SerializeToString()
-    violations = [*check_event(event, f"{path}signal")]
+    violations = [] if passes(event, data) else [*check_event(event, f"{offer.path}signal")]
     if request_id:
-        violations += check_line(request_id, REQUEST_ID_CHARS_MAX, f"{path}request_id")
-    for name in ("ledger_index", "ledger_sequence"):
-        if getattr(event, name) > INDEX_MAX:
-            violations.append(Violation(f"{path}signal.{name}", f"is above {INDEX_MAX}"))
+        violations += check_line(request_id, REQUEST_ID_CHARS_MAX, f"{offer.path}request_id")
+    if event.ledger_index > INDEX_MAX or event.ledger_sequence > INDEX_MAX:
+        for name in ("ledger_index", "ledger_sequence"):
+            if getattr(event, name) > INDEX_MAX:
+                violations.append(Violation(f"{offer.path}signal.{name}", f"is above {INDEX_MAX}"))
     if violations:
         raise invalid_fields(violations)
     believed = event.content_digest if origin != pb.INGEST_ORIGIN_DIRECT else ""
-    return Arrival(event, believed or content_digest(event), origin, request_id, data)
+    return Arrival.of(event, believed or content_digest(event), origin, request_id, data)
 
 
-def tell(result: pb.IngestBatchResult, receipt: Receipt) -> None:
+def tell(result: pb.IngestBatchResult, outcome: Receipt | Exception) -> None:
     """
-    Write what became of one item into its result.
+    Write what became of one item into its result; raise what is no matter of one item.
     """
-    if receipt.duplicate:
-        result.duplicate.CopyFrom(detail_of(receipt))
+    if isinstance(outcome, CallError):
+        result.error.CopyFrom(item_error(outcome))
+    elif isinstance(outcome, Exception):
+        raise outcome
+    elif outcome.duplicate:
+        result.duplicate.CopyFrom(detail_of(outcome))
     else:
-        result.accepted.ack_id = receipt.ack_id
-        result.accepted.processed_at.CopyFrom(receipt.processed_at)
+        accepted = result.accepted
+        accepted.ack_id = outcome.ack_id
+        accepted.processed_at.CopyFrom(outcome.processed_at)
 
 
 def detail_of(receipt: Receipt) -> pb.SignalAlreadyIngested:

@@ -1,7 +1,10 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TypeAlias, Unpack
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from omen.v1.position_pb2 import BlockFingerprint, IndexRange
 from omen.v1.signal_pb2 import SignalEvent
@@ -94,7 +97,7 @@ class RiskCastClient(ServerClient):
             reply = await self.connection.call(self._ingest.Ingest, request, metadata=idempotency_key(signal))
         except AlreadyExists as error:
             return duplicate_of(error, signal.signal_id)
-        return Ingested(reply.ack_id, reply.processed_at.ToDatetime(UTC))
+        return Ingested(reply.ack_id, moment(reply.processed_at))
 
     async def ingest_batch(
         self,
@@ -240,7 +243,7 @@ def outcome_of(result: ingest_pb.IngestBatchResult) -> Ingested | Duplicate | Ca
     """
     match result.WhichOneof("outcome"):
         case "accepted":
-            return Ingested(result.accepted.ack_id, result.accepted.processed_at.ToDatetime(UTC))
+            return Ingested(result.accepted.ack_id, moment(result.accepted.processed_at))
         case "duplicate":
             return told(result.duplicate)
         case _:
@@ -262,5 +265,16 @@ def told(detail: ingest_pb.SignalAlreadyIngested) -> Duplicate:
     Return a receipt as an outcome.
     """
     receipt = detail.receipt
-    processed_at = receipt.processed_at.ToDatetime(UTC)
-    return Duplicate(receipt.ack_id, processed_at, receipt.request_id, detail.content_conflict)
+    return Duplicate(receipt.ack_id, moment(receipt.processed_at), receipt.request_id, detail.content_conflict)
+
+
+def moment(at: Timestamp) -> datetime:
+    """
+    Return a time of the wire. Signals that were stored together say the same one.
+    """
+    return _moment(at.seconds, at.nanos)
+
+
+@lru_cache(maxsize=64)
+def _moment(seconds: int, nanos: int) -> datetime:
+    return Timestamp(seconds=seconds, nanos=nanos).ToDatetime(UTC)

@@ -7,11 +7,11 @@ holds both, and the memory fake of the tests, to what is written here.
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -39,7 +39,7 @@ from riskcast_server.store.errors import (
     StoreUnavailable,
     StoreUrlUnknown,
 )
-from riskcast_server.store.limits import AckDraw, Clock, NewAck, StoreLimits, utc_now
+from riskcast_server.store.limits import AckDraw, Clock, NewAcks, StoreLimits, utc_now
 
 __all__ = [
     "INDEX_MAX",
@@ -82,52 +82,70 @@ ORIGIN_NAMES: Final = {
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """
-    A signal as it came, and the digest that RiskCast vouches for. `data` is the signal's bytes: given by whoever has
-    made them already, to learn their number.
-
-    ValueError when a row could not hold it: an unknown origin, NUL in a text, a year or a position beyond what there
-    is. One such arrival would fail the transaction of everybody it shares it with.
+    A signal as it came, by what its row says of it, and the digest that RiskCast vouches for.
     """
 
-    event: SignalEvent
-    content_digest: str
+    signal_id: str
+    trace_id: str
+    emitted_at_us: int
+    partition_date: str
+    ledger_partition: str
+    ledger_index: int
     origin: IngestOrigin.ValueType
-    request_id: str = ""
-    data: bytes = field(default=b"", repr=False)
+    request_id: str
+    content_digest: str
+    signal_data: bytes
 
-    def __post_init__(self) -> None:
-        event = self.event
-        if self.origin not in ORIGIN_NAMES:
-            raise ValueError(f"origin {self.origin} is none of {sorted(ORIGIN_NAMES)}")
-        if max(event.ledger_index, event.ledger_sequence) > INDEX_MAX:
+    @classmethod
+    def of(
+        cls,
+        event: SignalEvent,
+        content_digest: str,
+        origin: IngestOrigin.ValueType,
+        request_id: str = "",
+        data: bytes = b"",
+    ) -> "Arrival":
+        """
+        Return *event* as an arrival. *data* is its bytes, from whoever has made them already to learn their number.
+
+        Whoever is not OMEN holds no position in its ledger, whatever the event claims.
+
+        ValueError when a row could not hold it: an unknown origin, NUL in a text, a year or a position beyond what
+        there is. One such arrival would fail the transaction of everybody it shares it with.
+        """
+        signal_id, trace_id, at = event.signal_id, event.deterministic_trace_id, event.emitted_at
+        partition, index, seconds, nanos = event.ledger_partition, event.ledger_index, at.seconds, at.nanos
+        if origin not in ORIGIN_NAMES:
+            raise ValueError(f"origin {origin} is none of {sorted(ORIGIN_NAMES)}")
+        if index > INDEX_MAX or event.ledger_sequence > INDEX_MAX:
             raise ValueError(f"ledger_index or ledger_sequence is above {INDEX_MAX}")
-        if not (_SECONDS_MIN <= event.emitted_at.seconds <= _SECONDS_MAX and 0 <= event.emitted_at.nanos < 10**9):
+        if not (_SECONDS_MIN <= seconds <= _SECONDS_MAX and 0 <= nanos < 10**9):
             raise ValueError("emitted_at is not in the years 0001 to 9999")
-        texts = (event.signal_id, event.deterministic_trace_id, event.ledger_partition)
-        if "\0" in "".join((*texts, self.content_digest, self.request_id)):
+        if "\0" in f"{signal_id}{trace_id}{partition}{content_digest}{request_id}":
             raise ValueError("a text contains NUL")
-        if not self.data:
-            object.__setattr__(self, "data", event.SerializeToString())
+        if origin == ingest_service_pb2.INGEST_ORIGIN_DIRECT or not partition or not index:
+            partition, index = "", 0
+        return cls(
+            signal_id,
+            trace_id,
+            seconds * 1_000_000 + nanos // 1000,
+            _date(seconds // DAY_S),
+            partition,
+            index,
+            origin,
+            request_id,
+            content_digest,
+            data or event.SerializeToString(),
+        )
 
     @property
     def position(self) -> tuple[str, int] | None:
         """
-        The partition and index it holds in OMEN's ledger; None for whoever is not OMEN, whatever the event claims.
+        The partition and index it holds in OMEN's ledger, if it holds any.
         """
-        event = self.event
-        if self.origin == ingest_service_pb2.INGEST_ORIGIN_DIRECT or not event.ledger_partition:
-            return None
-        return (event.ledger_partition, event.ledger_index) if event.ledger_index else None
-
-    @property
-    def partition_date(self) -> str:
-        """
-        The UTC date of `emitted_at`.
-        """
-        return _date(self.event.emitted_at.seconds // DAY_S)
+        return (self.ledger_partition, self.ledger_index) if self.ledger_index else None
 
 
 @lru_cache(maxsize=1024)
@@ -135,8 +153,7 @@ def _date(day: int) -> str:
     return datetime.fromtimestamp(day * DAY_S, UTC).date().isoformat()
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """
     What was said when a signal was stored, and whether that was just now.
 
@@ -269,23 +286,23 @@ class Store:
 
 @asynccontextmanager
 async def open_store(
-    url: str, *, limits: StoreLimits | None = None, now: Clock = utc_now, ack: NewAck | None = None
+    url: str, *, limits: StoreLimits | None = None, now: Clock = utc_now, acks: NewAcks | None = None
 ) -> AsyncIterator[Store]:
     """
     Open the store at *url*: ``sqlite:///path`` or ``postgresql://…``. Create it or migrate it where needed.
 
     On leaving, everything taken is committed first. Raises `StoreLocked`, `StoreTooNew` and `StoreUrlUnknown` as well.
     """
-    limits, ack = limits or StoreLimits(), ack or AckDraw(now)
+    limits, acks = limits or StoreLimits(), acks or AckDraw(now)
     if urlsplit(url).scheme == "sqlite":
         from riskcast_server.store.sqlite import open_sqlite  # noqa: PLC0415 - a driver is loaded where it is used.
 
-        opened = open_sqlite(path_in(url, StoreUrlUnknown), limits, now, ack)
+        opened = open_sqlite(path_in(url, StoreUrlUnknown), limits, now, acks)
     else:
         _refuse_unknown(url)
         from riskcast_server.store.postgres import open_postgres  # noqa: PLC0415 - as above; asyncpg is an extra.
 
-        opened = open_postgres(url, limits, now, ack)
+        opened = open_postgres(url, limits, now, acks)
     async with opened as store:
         yield store
 

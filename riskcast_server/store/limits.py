@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from omen_storage.postgres.limits import Limits
 
 Clock: TypeAlias = Callable[[], datetime]
-NewAck: TypeAlias = Callable[[], str]
+NewAcks: TypeAlias = Callable[[int], list[str]]
 
 POSTGRES: Final = Limits(
     connections_max=2 * (os.cpu_count() or 1),
@@ -62,13 +62,14 @@ class AckDraw:
         self._at_ms = 0
         self._last = 0
 
-    def __call__(self) -> str:
+    def __call__(self, count: int) -> list[str]:
         """
-        Draw one.
+        Draw so many, all at this moment.
         """
         at_ms = int(self._now().timestamp() * 1000)
-        self._last += 1
+        first = self._last + 1
         if at_ms > self._at_ms:
             self._at_ms = at_ms
-            self._last = max(self._last, at_ms << 20 | secrets.randbits(20))
-        return f"riskcast-ack-{self._last:016x}"
+            first = max(first, at_ms << 20 | secrets.randbits(20))
+        self._last = first + count - 1
+        return [f"riskcast-ack-{number:016x}" for number in range(first, first + count)]

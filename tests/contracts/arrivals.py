@@ -49,7 +49,7 @@ def arrival(
     event.signal.signal_id = event.signal_id
     event.signal.title = title
     event.content_digest = content_digest(event)
-    return Arrival(event, event.content_digest, origin, request_id)
+    return Arrival.of(event, event.content_digest, origin, request_id)
 
 
 def run(first: int, last: int, *, partition: str = DAY, offset: int = 0) -> list[Arrival]:
@@ -57,3 +57,10 @@ def run(first: int, last: int, *, partition: str = DAY, offset: int = 0) -> list
     Return signals at the positions *first* to *last*; each one's number is its index and *offset*.
     """
     return [arrival(index + offset, index, partition=partition) for index in range(first, last + 1)]
+
+
+def event_of(arrival: Arrival) -> SignalEvent:
+    """
+    Return the signal that an arrival brings.
+    """
+    return SignalEvent.FromString(arrival.signal_data)

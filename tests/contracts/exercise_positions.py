@@ -29,10 +29,8 @@ async def coverage_says_what_is_missing(opened: Opener) -> None:
     assert [(each.first, each.last) for each in answer.recoverable] == [(8, 8), (10, 10)]
     assert (answer.count, answer.through_index, answer.next_index, answer.max_index) == (7, 14, 0, 15)
     assert answer.store_epoch == stats.store_epoch != ""
-    counted = [each for each in sent if each.event.ledger_index in (1, 2, 3, 4, 7, 11, 12)]
-    expected = fold(
-        position_hash(DAY, each.event.ledger_index, each.event.signal_id, each.content_digest) for each in counted
-    )
+    counted = [each for each in sent if each.ledger_index in (1, 2, 3, 4, 7, 11, 12)]
+    expected = fold(position_hash(DAY, each.ledger_index, each.signal_id, each.content_digest) for each in counted)
     assert (answer.fingerprint_hi, answer.fingerprint_lo) == expected
 
 
@@ -91,7 +89,7 @@ async def compare_names_blocks_that_differ(opened: Opener) -> None:
     Of the ledger's blocks those are returned that differ from what is held, as it is held, also in a block cut short.
     """
     async with opened() as store, open_memory(Memory()) as naive:
-        sent = [each for each in run(1, 3000) if each.event.ledger_index not in (1500, 1501)]
+        sent = [each for each in run(1, 3000) if each.ledger_index not in (1500, 1501)]
         await store.signals.put(sent)
         await naive.signals.put(sent)
         for through in (3000, 2048, 2500, 1024, 1023, 5000) * 2:

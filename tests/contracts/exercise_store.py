@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from omen_rpc.signal_codec import position_hash
 from riskcast_server.store import Receipt, Store
-from tests.contracts.arrivals import DAY, DIRECT, HOT_PATH, RECONCILE, UNSPECIFIED, arrival, run, signal_id
+from tests.contracts.arrivals import DAY, DIRECT, HOT_PATH, RECONCILE, UNSPECIFIED, arrival, event_of, run, signal_id
 
 
 class Opener(Protocol):
@@ -22,7 +22,7 @@ class Opener(Protocol):
     """
 
     def __call__(
-        self, *, now: Callable[[], datetime] = ..., ack: Callable[[], str] = ...
+        self, *, now: Callable[[], datetime] = ..., acks: Callable[[int], list[str]] = ...
     ) -> AbstractAsyncContextManager[Store]:
         """
         Open it.
@@ -48,9 +48,9 @@ async def first_one_is_accepted(opened: Opener) -> None:
     assert int(receipt.ack_id.removeprefix("riskcast-ack-"), 16) >= 0
     assert len(receipt.ack_id) == len("riskcast-ack-") + 16
     assert stored is not None
-    assert stored.event == sent.event
+    assert stored.event == event_of(sent)
     assert (stored.signal_id, stored.ack_id, stored.trace_id) == (signal_id(1), receipt.ack_id, f"{1:016x}")
-    assert (stored.processed_at, stored.emitted_at) == (at, sent.event.emitted_at)
+    assert (stored.processed_at, stored.emitted_at) == (at, event_of(sent).emitted_at)
     assert (stored.partition_date, stored.ledger_partition) == (DAY, DAY)
     assert (stored.ledger_index, stored.ledger_sequence) == (7, (1 << 32) + 7)
     assert (stored.origin, stored.request_id) == (HOT_PATH, "call-1")
@@ -104,7 +104,7 @@ async def other_content_is_a_conflict(opened: Opener) -> None:
     assert again.ack_id == first.ack_id
     assert again.content_digest == sent.content_digest
     assert stored is not None
-    assert stored.event == sent.event
+    assert stored.event == event_of(sent)
     (conflict,) = conflicts
     assert (conflict.kind, conflict.signal_id, conflict.holder_signal_id) == ("content", signal_id(1), "")
     assert (conflict.stored_digest, conflict.offered_digest) == (sent.content_digest, changed.content_digest)
@@ -232,7 +232,7 @@ async def ack_drawn_twice(opened: Opener) -> None:
     An ack that somebody has is drawn again, so that acks stay unique.
     """
     draws = (f"riskcast-ack-{number:016x}" for number in itertools.chain([1], itertools.count(1)))
-    async with opened(ack=lambda: next(draws)) as store:
+    async with opened(acks=lambda count: list(itertools.islice(draws, count))) as store:
         receipts = await store.signals.put([arrival(1, 1)])
         receipts += await store.signals.put([arrival(2, 2)])
     assert len({receipt.ack_id for receipt in receipts}) == 2
@@ -295,7 +295,7 @@ async def list_ends_a_page_by_bytes(opened: Opener) -> None:
     A page ends once its events come to the bytes allowed, and has one signal at least.
     """
     sent = [arrival(number, number, title="x" * 400) for number in range(1, 8)]
-    size_bytes = sent[0].event.ByteSize()
+    size_bytes = len(sent[0].signal_data)
     async with opened() as store:
         await store.signals.put(sent)
         lengths: list[int] = []

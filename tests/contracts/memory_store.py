@@ -4,13 +4,14 @@ A store in memory, for tests of what stands in front of one. It keeps the contra
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from omen.v1.position_pb2 import BlockFingerprint, IndexRange
+from omen.v1.signal_pb2 import SignalEvent
 from omen_rpc.signal_codec import block_of, fold, position_hash
 from riskcast.v1.ingest_service_pb2 import INGEST_ORIGIN_UNSPECIFIED, IngestOrigin
 from riskcast.v1.inventory_service_pb2 import (
@@ -31,7 +32,7 @@ from riskcast_server.store import (
     Store,
     StoreBusy,
 )
-from riskcast_server.store.limits import AckDraw, Clock, NewAck, StoreLimits, utc_now
+from riskcast_server.store.limits import AckDraw, Clock, NewAcks, StoreLimits, utc_now
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -67,11 +68,11 @@ class MemorySignals:
     The fake's `SignalStore`.
     """
 
-    def __init__(self, memory: Memory, limits: StoreLimits, now: Clock, ack: NewAck) -> None:
+    def __init__(self, memory: Memory, limits: StoreLimits, now: Clock, acks: NewAcks) -> None:
         self._memory = memory
         self._limits = limits
         self._now = now
-        self._ack = ack
+        self._acks = acks
 
     async def put(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
         """
@@ -139,25 +140,26 @@ class MemorySignals:
         )
 
     def _put(self, arrival: Arrival) -> Receipt:
-        event = arrival.event
-        stored = self._memory.signals.get(event.signal_id)
+        signal_id = arrival.signal_id
+        stored = self._memory.signals.get(signal_id)
         if stored is None:
-            stored = self._memory.signals[event.signal_id] = self._stored(arrival)
+            stored = self._memory.signals[signal_id] = self._stored(arrival)
             receipt = _receipt(stored, duplicate=False)
         else:
             conflict = stored.content_digest != arrival.content_digest
-            receipt = replace(_receipt(stored, duplicate=True), content_conflict=conflict)
+            receipt = _receipt(stored, duplicate=True)._replace(content_conflict=conflict)
             if conflict:
                 self._record("content", arrival, stored, "")
         if arrival.position is not None:
-            holder = self._memory.positions.setdefault(arrival.position, event.signal_id)
-            if holder != event.signal_id:
+            holder = self._memory.positions.setdefault(arrival.position, signal_id)
+            if holder != signal_id:
                 self._record("position", arrival, stored, holder)
         return receipt
 
     def _stored(self, arrival: Arrival) -> ProcessedSignal:
-        event = arrival.event
-        ack_id = next(ack for ack in iter(self._ack, None) if ack not in self._memory.acks)
+        event = SignalEvent.FromString(arrival.signal_data)
+        while (ack_id := self._acks(1)[0]) in self._memory.acks:
+            pass
         self._memory.acks.add(ack_id)
         stored = ProcessedSignal(
             signal_id=event.signal_id,
@@ -177,15 +179,14 @@ class MemorySignals:
         return stored
 
     def _record(self, kind: str, arrival: Arrival, stored: ProcessedSignal, holder: str) -> None:
-        partition, index = arrival.position or ("", 0)
         conflict = Conflict(
             signal_id=stored.signal_id,
             at=_timestamp(self._now()),
             origin=arrival.origin,
             stored_digest=stored.content_digest,
             offered_digest=arrival.content_digest,
-            ledger_partition=partition,
-            ledger_index=index,
+            ledger_partition=arrival.ledger_partition,
+            ledger_index=arrival.ledger_index,
             kind=kind,
             request_id=arrival.request_id,
             holder_signal_id=holder,
@@ -289,13 +290,13 @@ class MemoryPositions:
 
 @asynccontextmanager
 async def open_memory(
-    memory: Memory, *, limits: StoreLimits | None = None, now: Clock = utc_now, ack: NewAck | None = None
+    memory: Memory, *, limits: StoreLimits | None = None, now: Clock = utc_now, acks: NewAcks | None = None
 ) -> AsyncIterator[Store]:
     """
     Open a store on *memory*.
     """
     yield Store(
-        MemorySignals(memory, limits or StoreLimits(), now, ack or AckDraw(now)), MemoryPositions(memory), "memory"
+        MemorySignals(memory, limits or StoreLimits(), now, acks or AckDraw(now)), MemoryPositions(memory), "memory"
     )
 
 

@@ -248,6 +248,7 @@ BAD: list[tuple[str, str, Callable[[SignalEvent], Any]]] = [
     ("a path", "signal.ledger_partition", lambda e: setattr(e, "ledger_partition", "../../etc")),
     ("no real date", "signal.ledger_partition", lambda e: setattr(e, "ledger_partition", "2026-02-30")),
     ("a huge index", "signal.ledger_index", lambda e: setattr(e, "ledger_index", (1 << 64) - 1)),
+    ("a huge sequence", "signal.ledger_sequence", lambda e: setattr(e, "ledger_sequence", (1 << 64) - 1)),
     ("a bad digest", "signal.content_digest", lambda e: setattr(e, "content_digest", "sha256:xyz")),
     ("hidden fields", "signal.unrecognised_json", lambda e: setattr(e, "unrecognised_json", "not json")),
 ]

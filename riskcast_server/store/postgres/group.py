@@ -86,13 +86,15 @@ async def store_group(
     """
     Store *arrivals* in the transaction that *connection* has open, and return the receipts to give once it commits.
     """
-    drawn = {arrival.event.signal_id: ack for arrival, ack in zip(reversed(arrivals), reversed(acks), strict=True)}
-    firsts = {arrival.event.signal_id: arrival for arrival in reversed(arrivals)}
+    drawn = {arrival.signal_id: ack for arrival, ack in zip(reversed(arrivals), reversed(acks), strict=True)}
+    firsts = {arrival.signal_id: arrival for arrival in reversed(arrivals)}
     fresh, kept = await _store_signals(connection, arrivals, firsts, drawn, at)
-    receipts = []
+    receipts: list[Receipt] = []
+    told: set[str] = set()
     for arrival in arrivals:
-        signal_id = arrival.event.signal_id
-        duplicate = signal_id not in fresh or arrival is not firsts[signal_id]
+        signal_id = arrival.signal_id
+        duplicate = signal_id not in fresh or signal_id in told
+        told.add(signal_id)
         offered = arrival.content_digest
         receipts.append(kept[signal_id].receipt(signal_id, duplicate=duplicate, offered_digest=offered))
     holders = await _store_positions(connection, arrivals, kept)
@@ -111,7 +113,7 @@ async def _store_signals(
     """
     Insert each signal once; return which were new, and what the table holds of all.
     """
-    claiming = {arrival.event.signal_id for arrival in arrivals if arrival.position is not None}
+    claiming = {arrival.signal_id for arrival in arrivals if arrival.position is not None}
     rows = [_row(firsts[signal_id], drawn[signal_id], signal_id in claiming) for signal_id in sorted(firsts)]
     new = {row["signal_id"] for row in await connection.fetch(_INSERT_SIGNALS, *_columns(rows), at)}
     kept = {row[0]: Kept(row[2], at, row[7], row[8], row[9], row[11], row[5], row[6]) for row in rows if row[0] in new}
@@ -132,7 +134,7 @@ async def _store_positions(
     holders: dict[tuple[str, int], str] = {}
     for arrival in arrivals:
         if arrival.position is not None:
-            holders.setdefault(arrival.position, arrival.event.signal_id)
+            holders.setdefault(arrival.position, arrival.signal_id)
     if not holders:
         return {}
     rows = [_position_row(position, holder, kept[holder]) for position, holder in sorted(holders.items())]
@@ -152,7 +154,7 @@ async def _correct_positioned(
     """
     A new row said that it would hold what it claims; a duplicate may hold its first position only now.
     """
-    claiming = {arrival.event.signal_id for arrival in arrivals if arrival.position is not None}
+    claiming = {arrival.signal_id for arrival in arrivals if arrival.position is not None}
     for wrong, positioned in (
         (claiming & fresh - holding, False),
         ({signal_id for signal_id in claiming & holding if not kept[signal_id].positioned}, True),
@@ -183,7 +185,8 @@ async def _store_conflicts(
                 arrival.request_id,
                 receipt.content_digest,
                 arrival.content_digest,
-                *(position or ("", 0)),
+                arrival.ledger_partition,
+                arrival.ledger_index,
                 other,
             )
             for kind, other in kinds
@@ -203,18 +206,18 @@ def timestamp(at: datetime) -> Timestamp:
 
 
 def _row(arrival: Arrival, ack: str, positioned: bool) -> tuple[Any, ...]:
-    event = arrival.event
     return (
-        event.signal_id,
-        event.deterministic_trace_id,
+        arrival.signal_id,
+        arrival.trace_id,
         ack,
-        EPOCH + timedelta(seconds=event.emitted_at.seconds, microseconds=event.emitted_at.nanos // 1000),
+        EPOCH + timedelta(microseconds=arrival.emitted_at_us),
         arrival.partition_date,
-        *(arrival.position or ("", 0)),
+        arrival.ledger_partition,
+        arrival.ledger_index,
         ORIGIN_NAMES[arrival.origin],
         arrival.request_id,
         arrival.content_digest,
-        arrival.data,
+        arrival.signal_data,
         positioned,
     )
 

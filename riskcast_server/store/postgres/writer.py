@@ -14,7 +14,7 @@ import asyncpg
 from omen_storage.postgres.connection import DURABLE, Database
 from riskcast_server.store import Arrival, Receipt
 from riskcast_server.store.errors import StoreBusy, StoreError, StoreFailed, StoreUnavailable
-from riskcast_server.store.limits import Clock, NewAck, StoreLimits
+from riskcast_server.store.limits import Clock, NewAcks, StoreLimits
 from riskcast_server.store.postgres.group import store_group
 
 
@@ -34,11 +34,11 @@ class Writers:
     Half of the pool's connections, at work on one line.
     """
 
-    def __init__(self, database: Database, limits: StoreLimits, now: Clock, ack: NewAck) -> None:
+    def __init__(self, database: Database, limits: StoreLimits, now: Clock, acks: NewAcks) -> None:
         self._database = database
         self._limits = limits
         self._now = now
-        self._ack = ack
+        self._acks = acks
         self._line: deque[Place] = deque()
         self._signals = self._bytes = 0
         self._work = asyncio.Event()
@@ -55,7 +55,7 @@ class Writers:
             raise StoreFailed(str(self._failure)) from self._failure
         if self._closing:
             raise StoreUnavailable("the store is closing")
-        place = Place(arrivals, sum(len(arrival.data) for arrival in arrivals), _future())
+        place = Place(arrivals, sum(len(arrival.signal_data) for arrival in arrivals), _future())
         signals, size = self._signals + len(arrivals), self._bytes + place.bytes
         # Only an empty line takes what is too much by itself: it could never be stored otherwise.
         if self._signals and (signals > self._limits.waiting_signals_max or size > self._limits.waiting_bytes_max):
@@ -136,7 +136,7 @@ class Writers:
             if not arrivals:
                 await connection.execute("UPDATE store_meta SET probed_at = $1", at)
                 return []
-            return await store_group(connection, arrivals, [self._ack() for _ in arrivals], at)
+            return await store_group(connection, arrivals, self._acks(len(arrivals)), at)
 
 
 def _future() -> asyncio.Future[list[Receipt]]:

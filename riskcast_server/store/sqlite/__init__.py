@@ -14,7 +14,7 @@ from omen_storage.sqlite.database_file import make_private
 from omen_storage.sqlite.schema import migrate
 from riskcast_server.store import Store
 from riskcast_server.store.errors import FAULTS, StoreLocked
-from riskcast_server.store.limits import Clock, NewAck, StoreLimits
+from riskcast_server.store.limits import Clock, NewAcks, StoreLimits
 from riskcast_server.store.sqlite.positions import SqlitePositions
 from riskcast_server.store.sqlite.readers import Readers
 from riskcast_server.store.sqlite.schema import own_schema
@@ -24,7 +24,7 @@ from riskcast_server.store.sqlite.writer import Writer
 
 
 @asynccontextmanager
-async def open_sqlite(path: Path, limits: StoreLimits, now: Clock, ack: NewAck) -> AsyncIterator[Store]:
+async def open_sqlite(path: Path, limits: StoreLimits, now: Clock, acks: NewAcks) -> AsyncIterator[Store]:
     """
     Open the database at *path*, alone: see `open_store`.
     """
@@ -35,7 +35,7 @@ async def open_sqlite(path: Path, limits: StoreLimits, now: Clock, ack: NewAck) 
         thread = WriterThread(path, limits.busy_timeout_ms)
         stack.push_async_callback(thread.close)
         await thread.run(partial(migrate, schema=own_schema()))
-        writer = Writer(thread, limits, now, ack)
+        writer = Writer(thread, limits, now, acks)
         stack.push_async_callback(writer.close)
         readers = Readers(path, limits.busy_timeout_ms, limits.readers_max)
         stack.push_async_callback(readers.close)

@@ -57,43 +57,6 @@ class Kept(NamedTuple):
     ledger_index: int
 
 
-class Row(NamedTuple):
-    """
-    What the table will say of a signal, but for what its turn brings: an ack, a time, a position held or not.
-    """
-
-    signal_id: str
-    trace_id: str
-    emitted_at_us: int
-    partition_date: str
-    ledger_partition: str
-    ledger_index: int
-    origin: str
-    request_id: str
-    content_digest: str
-    signal_data: bytes
-
-
-def row_of(arrival: Arrival) -> Row:
-    """
-    Return the row of an arrival, which can be made before its turn has come.
-    """
-    event = arrival.event
-    partition, index = arrival.position or ("", 0)
-    return Row(
-        event.signal_id,
-        event.deterministic_trace_id,
-        event.emitted_at.seconds * 1_000_000 + event.emitted_at.nanos // 1000,
-        arrival.partition_date,
-        partition,
-        index,
-        ORIGIN_NAMES[arrival.origin],
-        arrival.request_id,
-        arrival.content_digest,
-        arrival.data,
-    )
-
-
 class Group:
     """
     The arrivals of one transaction, in order, and their rows. Each takes the ack of the same place in *acks* if it is
@@ -102,17 +65,17 @@ class Group:
     Made and asked for its receipts on the loop, stored in the thread; never two of them at once.
     """
 
-    def __init__(self, rows: Sequence[Row], acks: Sequence[str], at_us: int) -> None:
+    def __init__(self, rows: Sequence[Arrival], acks: Sequence[str], at_us: int) -> None:
         self._rows = rows
         self._at_us = at_us
-        self._first: dict[str, tuple[Row, str]] = {}
+        self._first: dict[str, tuple[Arrival, str]] = {}
         self._claiming: set[str] = set()
         for row, ack in zip(rows, acks, strict=True):
             self._first.setdefault(row.signal_id, (row, ack))
             if row.ledger_index:
                 self._claiming.add(row.signal_id)
         self._kept = {
-            signal_id: Kept(ack, at_us, *row[6:9], signal_id in self._claiming, *row[4:6])
+            signal_id: Kept(ack, at_us, ORIGIN_NAMES[row.origin], *row[7:9], signal_id in self._claiming, *row[4:6])
             for signal_id, (row, ack) in self._first.items()
         }
 
@@ -135,18 +98,22 @@ class Group:
         Return the receipts to give now that the transaction is committed.
         """
         receipts = []
+        told: set[str] = set()
         now = timestamp(self._at_us)  # One for all who were stored just now: nobody changes a receipt.
         for row in self._rows:
-            first, ack = self._first[row.signal_id]
             kept = self._kept[row.signal_id]
-            duplicate = row is not first or kept.ack_id != ack
+            duplicate = row.signal_id in told or kept.ack_id != self._first[row.signal_id][1]
+            told.add(row.signal_id)
             conflict = duplicate and row.content_digest != kept.content_digest
             at = now if kept.processed_at_us == self._at_us else timestamp(kept.processed_at_us)
             receipts.append(_receipt(row.signal_id, kept, at, duplicate=duplicate, content_conflict=conflict))
         return receipts
 
     def _store_signals(self, connection: sqlite3.Connection) -> None:
-        rows = [(*row, ack, self._at_us, row.signal_id in self._claiming) for row, ack in self._first.values()]
+        rows = [
+            (*row[:6], ORIGIN_NAMES[row.origin], *row[7:], ack, self._at_us, row.signal_id in self._claiming)
+            for row, ack in self._first.values()
+        ]
         if _insert(connection, _INSERT_SIGNALS, rows) != len(rows):
             found = connection.execute(SELECT_KEPT, (json.dumps(list(self._first)),)).fetchall()
             self._kept = {row[0]: Kept(*row[1:]) for row in found}
@@ -238,12 +205,12 @@ def _position_row(position: tuple[str, int], signal_id: str, row: Kept) -> tuple
     return partition, index, signal_id, to_int64(high), to_int64(low), position != row[-2:]
 
 
-def _conflict(at_us: int, kind: str, row: Row, stored_digest: str, holder: str) -> tuple[object, ...]:
+def _conflict(at_us: int, kind: str, row: Arrival, stored_digest: str, holder: str) -> tuple[object, ...]:
     return (
         kind,
         row.signal_id,
         at_us,
-        row.origin,
+        ORIGIN_NAMES[row.origin],
         row.request_id,
         stored_digest,
         row.content_digest,

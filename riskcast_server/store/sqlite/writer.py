@@ -17,18 +17,13 @@ from typing import Final
 
 from riskcast_server.store import Arrival, Receipt
 from riskcast_server.store.errors import StoreBusy, StoreError, StoreFailed, StoreUnavailable
-from riskcast_server.store.limits import Clock, NewAck, StoreLimits
+from riskcast_server.store.limits import Clock, NewAcks, StoreLimits
 from riskcast_server.store.sqlite.connection import AckTaken
-from riskcast_server.store.sqlite.group import Group, Row, row_of
+from riskcast_server.store.sqlite.group import Group
 from riskcast_server.store.sqlite.thread import WriterThread
 
 # Digests wait without anyone waiting for them; beyond this they are computed again at the next comparison.
 DIGESTS_WAITING_MAX: Final = 16_384
-
-# A transaction takes as much of a processor as a dozen signals. With so many it is worth its while; fewer wait for
-# others that are just coming, until so many turns of the loop have brought nobody.
-GATHERED_SIGNALS: Final = 32
-IDLE_TURNS_MAX: Final = 4
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -43,7 +38,7 @@ class Waiting:
     One put in line. `done` is the caller's; it may be cancelled at any time.
     """
 
-    rows: Sequence[Row]
+    arrivals: Sequence[Arrival]
     size_bytes: int
     done: asyncio.Future[list[Receipt]]
 
@@ -66,11 +61,11 @@ class Writer:
     Commits what waits, in order. *thread* writes for nobody else.
     """
 
-    def __init__(self, thread: WriterThread, limits: StoreLimits, now: Clock, ack: NewAck) -> None:
+    def __init__(self, thread: WriterThread, limits: StoreLimits, now: Clock, acks: NewAcks) -> None:
         self._thread = thread
         self._limits = limits
         self._now = now
-        self._ack = ack
+        self._acks = acks
         self._line: deque[Waiting] = deque()
         self._signals = 0
         self._bytes = 0
@@ -88,16 +83,14 @@ class Writer:
             raise StoreFailed(str(self._failed)) from self._failed
         if self._closing:
             raise StoreUnavailable("the store is closing")
-        size_bytes = sum(len(arrival.data) for arrival in arrivals)
+        size_bytes = sum(len(arrival.signal_data) for arrival in arrivals)
         signals, total_bytes = self._signals + len(arrivals), self._bytes + size_bytes
         # Only an empty line takes what is too much by itself: it could never be stored otherwise.
         if self._signals and (
             signals > self._limits.waiting_signals_max or total_bytes > self._limits.waiting_bytes_max
         ):
             raise StoreBusy(self._signals, self._bytes)
-        # The rows are made here and not when their turn has come: meanwhile the thread is at the group before.
-        rows = [row_of(arrival) for arrival in arrivals]
-        waiting = Waiting(rows, size_bytes, asyncio.get_running_loop().create_future())
+        waiting = Waiting(arrivals, size_bytes, asyncio.get_running_loop().create_future())
         self._line.append(waiting)
         self._signals, self._bytes = signals, total_bytes
         self._work.set()
@@ -125,31 +118,18 @@ class Writer:
             if self._digests:
                 await self._cache()  # First, and there are few: after the line they might wait for ever.
             elif self._line:
-                await self._gather()
                 await self._answer(self._take())
             elif self._closing:
                 return
             else:
                 self._work.clear()
 
-    async def _gather(self) -> None:
-        """
-        Wait as long as the loop brings somebody more within a few turns, until there are enough.
-
-        A lone caller waits for some empty turns, which take microseconds; turns are long only where many are coming.
-        """
-        idle_turns = 0
-        while idle_turns < IDLE_TURNS_MAX and self._signals < GATHERED_SIGNALS and not self._closing:
-            before = self._signals
-            await asyncio.sleep(0)
-            idle_turns = idle_turns + 1 if self._signals == before else 0
-
     def _take(self) -> list[Waiting]:
         group = [self._line.popleft()]  # However large: a put is stored as a whole or not at all.
-        signals = len(group[0].rows)
-        while self._line and signals + len(self._line[0].rows) <= self._limits.group_signals_max:
+        signals = len(group[0].arrivals)
+        while self._line and signals + len(self._line[0].arrivals) <= self._limits.group_signals_max:
             group.append(self._line.popleft())
-            signals += len(group[-1].rows)
+            signals += len(group[-1].arrivals)
         return group
 
     async def _answer(self, group: Sequence[Waiting]) -> None:
@@ -161,11 +141,11 @@ class Writer:
             self._disappoint(group, StoreFailed(f"the writer broke: {error!r}"))
         else:
             for waiting in group:
-                answer = [next(receipts) for _ in waiting.rows]
+                answer = [next(receipts) for _ in waiting.arrivals]
                 if not waiting.done.done():
                     waiting.done.set_result(answer)
         finally:
-            self._signals -= sum(len(waiting.rows) for waiting in group)
+            self._signals -= sum(len(waiting.arrivals) for waiting in group)
             self._bytes -= sum(waiting.size_bytes for waiting in group)
 
     def _disappoint(self, group: Sequence[Waiting], error: StoreError) -> None:
@@ -176,18 +156,18 @@ class Writer:
                 waiting.done.set_exception(error)
 
     async def _commit(self, group: Sequence[Waiting]) -> list[Receipt]:
-        rows = [row for waiting in group for row in waiting.rows]
+        arrivals = [arrival for waiting in group for arrival in waiting.arrivals]
         for _ in range(self._limits.attempts_max):
             with suppress(AckTaken):
-                return await self._attempt(rows)
+                return await self._attempt(arrivals)
         raise StoreFailed(f"{self._limits.attempts_max} draws brought no ack that is free")
 
-    async def _attempt(self, rows: Sequence[Row]) -> list[Receipt]:
+    async def _attempt(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
         at_us = (self._now() - EPOCH) // timedelta(microseconds=1)
-        if not rows:
+        if not arrivals:
             await self._thread.transact(partial(_probe, at_us))
             return []
-        group = Group(rows, [self._ack() for _ in rows], at_us)
+        group = Group(arrivals, self._acks(len(arrivals)), at_us)
         await self._thread.transact(group.store)
         return group.receipts()
 

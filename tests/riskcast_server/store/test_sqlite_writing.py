@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from riskcast_server.store.sqlite.group import Group
-from tests.contracts.arrivals import arrival, run
+from tests.contracts.arrivals import arrival, event_of, run
 from tests.contracts.store_engines import SqliteDatabase, watch_commits
 
 
@@ -45,32 +45,31 @@ async def test_many_rows_go_in_with_few_statements(database: SqliteDatabase, mon
         batch, arrivals = arrivals[:count], arrivals[count:]
         async with database.opened() as store:
             receipts = await store.signals.put(batch)
-            found = [await store.signals.get(each.event.signal_id) for each in batch]
+            found = [await store.signals.get(each.signal_id) for each in batch]
         assert [each.ack_id for each in receipts] == [each.ack_id for each in found if each is not None]
-        assert [each.event for each in batch] == [each.event for each in found if each is not None]
+        assert [event_of(each) for each in batch] == [each.event for each in found if each is not None]
     indexes = await database.execute("SELECT ledger_index FROM signals ORDER BY rowid")
     assert indexes == [(index,) for index in range(1, 25)]
     assert await database.execute("SELECT count(*) FROM positions") == [(24,)]
 
 
-async def test_puts_that_come_together_share_a_transaction(
+async def test_puts_that_come_while_one_is_written_share_the_next_transaction(
     database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A transaction begins when the loop brings nobody more: callers that are ready a turn apart are in one.
+    The first is written at once; all that come meanwhile wait for the disk together.
     """
     shared: list[int] = []
     monkeypatch.setattr(
         "riskcast_server.store.sqlite.writer.Group",
-        lambda rows, acks, at_us: shared.append(len(rows)) or Group(rows, acks, at_us),  # type: ignore[func-returns-value]
+        lambda arrivals, acks, at_us: shared.append(len(arrivals)) or Group(arrivals, acks, at_us),  # type: ignore[func-returns-value]
     )
-
-    async def late(turns: int) -> None:
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        await store.signals.put([arrival(turns, turns)])
-
+    commits = watch_commits(monkeypatch)
     async with database.opened() as store:
-        await asyncio.gather(*(late(turns) for turns in range(1, 11)))
-        await store.signals.put([arrival(11, 11)])
-    assert shared == [10, 1]
+        with commits.held():
+            first = asyncio.create_task(store.signals.put([arrival(1, 1)]))
+            await commits.reached.wait()
+            others = [asyncio.create_task(store.signals.put([arrival(number, number)])) for number in range(2, 12)]
+            await asyncio.sleep(0)
+        await asyncio.gather(first, *others)
+    assert shared == [1, 10]
