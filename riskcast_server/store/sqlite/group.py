@@ -1,8 +1,8 @@
 """
 What one transaction does with the arrivals that share it.
 
-`INSERT … DO NOTHING` says how many rows it made. That is nearly always all of them, and nothing is read back; else the
-originals are, inside the same transaction.
+`INSERT … DO NOTHING` says how many rows it made. That is nearly always all of them, and nothing is read back; else what
+is kept is, inside the same transaction.
 """
 
 import json
@@ -67,23 +67,21 @@ class Group:
 
     def __init__(self, rows: Sequence[Arrival], acks: Sequence[str], at_us: int) -> None:
         self._rows = rows
+        self._acks = acks
         self._at_us = at_us
-        self._first: dict[str, tuple[Arrival, str]] = {}
-        self._claiming: set[str] = set()
-        for row, ack in zip(rows, acks, strict=True):
-            self._first.setdefault(row.signal_id, (row, ack))
-            if row.ledger_index:
-                self._claiming.add(row.signal_id)
-        self._kept = {
-            signal_id: Kept(ack, at_us, ORIGIN_NAMES[row.origin], *row[7:9], signal_id in self._claiming, *row[4:6])
-            for signal_id, (row, ack) in self._first.items()
-        }
+        self._first_acks: dict[str, str] = {}
+        self._kept: dict[str, Kept] = {}  # Nothing when all of them were new, and nobody held their positions.
 
     def store(self, connection: sqlite3.Connection) -> None:
         """
         Store the group in the transaction that *connection* has open.
         """
-        self._store_signals(connection)
+        if self._all_are_new(connection):
+            return
+        for row, ack in zip(self._rows, self._acks, strict=True):
+            self._first_acks.setdefault(row.signal_id, ack)
+        found = connection.execute(SELECT_KEPT, (json.dumps(list(self._first_acks)),)).fetchall()
+        self._kept = {row[0]: Kept(*row[1:]) for row in found}
         conflicts = [
             _conflict(self._at_us, "content", row, self._kept[row.signal_id].content_digest, "")
             for row in self._rows
@@ -97,26 +95,39 @@ class Group:
         """
         Return the receipts to give now that the transaction is committed.
         """
+        now = timestamp(self._at_us)  # One for all who were stored just now: nobody changes a receipt.
+        if not self._kept:
+            return [
+                Receipt(row.signal_id, ack, now, row.origin, row.request_id, row.content_digest, duplicate=False)
+                for row, ack in zip(self._rows, self._acks, strict=True)
+            ]
         receipts = []
         told: set[str] = set()
-        now = timestamp(self._at_us)  # One for all who were stored just now: nobody changes a receipt.
         for row in self._rows:
             kept = self._kept[row.signal_id]
-            duplicate = row.signal_id in told or kept.ack_id != self._first[row.signal_id][1]
+            duplicate = row.signal_id in told or kept.ack_id != self._first_acks[row.signal_id]
             told.add(row.signal_id)
             conflict = duplicate and row.content_digest != kept.content_digest
             at = now if kept.processed_at_us == self._at_us else timestamp(kept.processed_at_us)
             receipts.append(_receipt(row.signal_id, kept, at, duplicate=duplicate, content_conflict=conflict))
         return receipts
 
-    def _store_signals(self, connection: sqlite3.Connection) -> None:
-        rows = [
-            (*row[:6], ORIGIN_NAMES[row.origin], *row[7:], ack, self._at_us, row.signal_id in self._claiming)
-            for row, ack in self._first.values()
+    def _all_are_new(self, connection: sqlite3.Connection) -> bool:
+        """
+        Insert what is new, and tell whether that was everything.
+        """
+        signals = [
+            (*row[:6], ORIGIN_NAMES[row.origin], *row[7:], ack, self._at_us, row.ledger_index > 0)
+            for row, ack in zip(self._rows, self._acks, strict=True)
         ]
-        if _insert(connection, _INSERT_SIGNALS, rows) != len(rows):
-            found = connection.execute(SELECT_KEPT, (json.dumps(list(self._first)),)).fetchall()
-            self._kept = {row[0]: Kept(*row[1:]) for row in found}
+        if _insert(connection, _INSERT_SIGNALS, signals) != len(signals):
+            return False
+        positions = [
+            _position_row(row.ledger_partition, row.ledger_index, row.signal_id, row.content_digest, extra=False)
+            for row in self._rows
+            if row.ledger_index
+        ]
+        return _insert(connection, _INSERT_POSITIONS, positions) == len(positions)
 
     def _store_positions(self, connection: sqlite3.Connection) -> list[tuple[object, ...]]:
         """
@@ -128,7 +139,12 @@ class Group:
         holders: dict[tuple[str, int], str] = {}
         for position, row in claims:
             holders.setdefault(position, row.signal_id)
-        rows = [_position_row(position, holder, self._kept[holder]) for position, holder in holders.items()]
+        rows = [
+            _position_row(
+                *position, holder, self._kept[holder].content_digest, extra=position != self._kept[holder][-2:]
+            )
+            for position, holder in holders.items()
+        ]
         if _insert(connection, _INSERT_POSITIONS, rows) != len(rows):
             held = connection.execute(_SELECT_HOLDERS, (json.dumps(list(holders)),)).fetchall()
             holders = {(row[0], row[1]): row[2] for row in held}
@@ -146,9 +162,9 @@ class Group:
         kept = self._kept
         wrong = [
             (signal_id in holding, signal_id)
-            for signal_id in self._claiming
+            for signal_id in {row.signal_id for row in self._rows if row.ledger_index}
             if kept[signal_id].positioned != (signal_id in holding)
-            and (signal_id in holding or kept[signal_id].ack_id == self._first[signal_id][1])
+            and (signal_id in holding or kept[signal_id].ack_id == self._first_acks[signal_id])
         ]
         if wrong:
             connection.executemany(_SET_POSITIONED, wrong)
@@ -199,10 +215,11 @@ def _for_many(sql: str, size: int) -> str:
     return sql.replace(values, ", ".join([values] * size))
 
 
-def _position_row(position: tuple[str, int], signal_id: str, row: Kept) -> tuple[str, int, str, int, int, bool]:
-    partition, index = position
-    high, low = position_hash(partition, index, signal_id, row.content_digest)
-    return partition, index, signal_id, to_int64(high), to_int64(low), position != row[-2:]
+def _position_row(
+    partition: str, index: int, signal_id: str, content_digest: str, *, extra: bool
+) -> tuple[str, int, str, int, int, bool]:
+    high, low = position_hash(partition, index, signal_id, content_digest)
+    return partition, index, signal_id, to_int64(high), to_int64(low), extra
 
 
 def _conflict(at_us: int, kind: str, row: Arrival, stored_digest: str, holder: str) -> tuple[object, ...]:
