@@ -1,7 +1,8 @@
 """
 What a signal must look like, whoever sends it: shapes and ranges, never where its ids come from.
 
-Every check names the field by its path from the request, so a batch's caller knows which item to mend.
+Every check names the field by its path from the request, so a batch's caller knows which item to mend. What is checked
+here of a whole event, `signal_sieve` asks in one look: a new rule belongs there as well.
 """
 
 import re

@@ -17,7 +17,6 @@ from omen_rpc.errors import CallError, Reason, fault, invalid_fields
 from omen_rpc.refusal import unforeseen
 from omen_rpc.signal_codec import SIGNAL_BYTES_MAX, PayloadKind, digest_and_prepare
 from omen_rpc.signal_rules import check_event
-from omen_rpc.signal_sieve import passes
 from omen_server import identity
 from omen_server.desk.dead_letters import of_event
 from omen_server.desk.desk import Desk
@@ -176,11 +175,10 @@ class Events:
             return outcome
         event.emitted_at.FromDatetime(self._now())
         event.trace_parent = trace_parent
-        data = event.SerializeToString()  # Not ByteSize(), which makes them as well and throws them away.
-        if not passes(event, data) and (violations := [*check_event(event, "event")]):
+        if violations := [*check_event(event, "event")]:
             return invalid_fields(violations)
-        if len(data) > SIGNAL_BYTES_MAX:
-            return too_large(event.signal_id, len(data))
+        if event.ByteSize() > SIGNAL_BYTES_MAX:
+            return too_large(event.signal_id, event.ByteSize())
         return Draft(event, digest_and_prepare(event, self._kind))
 
 
